@@ -1,0 +1,138 @@
+"""Adversarial images: an attack on one network, measured again and rejected where it broke its promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qarmor.evaluation.checks import check_attack, check_images, check_seed, checked_eps, one_network
+from qarmor.evaluation.flags import gradient_flags
+from qarmor.evaluation.predict import BATCH_SIZE, Network, evaluating, gradient_norms, placement, predict, prepare
+from qarmor.types import Attack, Images
+
+TOLERANCE = 1e-6
+"""What an attack may exceed the ball and the box by: float32 rounding of ``x + eps`` is below 1e-7."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adversarials:
+    """Adversarial images and everything needed to say where they come from. All tensors are on the device of ``images``.
+
+    Attributes:
+        x: float32, shaped as ``images.x``, in [0, 1] and within ``eps`` of it (l_inf, up to 1e-6).
+        images: the clean images.
+        source: name of the network that was attacked.
+        attack: name of the attack.
+        parameters: its hyperparameters, JSON values.
+        eps: radius, a float, or float32 ``(N,)`` with one per image.
+        seed: seed of the attack.
+        gradient_norms: float32 ``(N,)``, largest absolute component of the source's cross-entropy gradient at the clean image; NaN if not finite.
+        source_clean_predictions: int64 ``(N,)``, what the source says of the clean images.
+        source_adversarial_predictions: int64 ``(N,)``, what it says of ``x``, asked again after the attack.
+    """
+
+    x: Tensor
+    images: Images
+    source: str
+    attack: str
+    parameters: Mapping[str, Any]
+    eps: float | Tensor
+    seed: int
+    gradient_norms: Tensor
+    source_clean_predictions: Tensor
+    source_adversarial_predictions: Tensor
+
+    @property
+    def source_clean_correct(self) -> Tensor:
+        """Which clean images the source names rightly, bool ``(N,)``."""
+        return self.source_clean_predictions == self.images.y
+
+    @property
+    def source_adversarial_correct(self) -> Tensor:
+        """Which adversarial images the source still names rightly, bool ``(N,)``."""
+        return self.source_adversarial_predictions == self.images.y
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Validity flags of the source's gradients (``evaluation.FLAGS``)."""
+        return gradient_flags(self.gradient_norms)
+
+
+def craft(
+    source: nn.Module | Mapping[str, nn.Module],
+    images: Images,
+    attack: Attack,
+    eps: float | Tensor,
+    seed: int,
+    *,
+    name: str = "source",
+    batch_size: int = BATCH_SIZE,
+) -> Adversarials:
+    """Attack ``source`` on ``images``.
+
+    The source is frozen first (``types.frozen``); it stays as it was. The attack gets all images at once, on the source's device, and is not
+    trusted: shape, norm, box and predictions are measured again from what it returned.
+
+    Args:
+        source: the network, or a mapping of one name to it.
+        images: clean images, float32 in [0, 1].
+        attack: an instance that meets ``types.Attack``.
+        eps: l_inf radius in units of the pixel range, in [0, 1]; a number, or a tensor ``(N,)`` with one per image.
+        seed: seed handed to the attack.
+        name: the source's name if ``source`` is a bare module.
+        batch_size: images a call for what is measured here; the attack has its own.
+
+    Raises:
+        TypeError: an argument of the wrong kind; an attack whose parameters are not JSON values or that returns no float tensor.
+        ValueError: bad images (empty, NaN, outside [0, 1], all zero, labels that the source doesn't have), eps or seed; a source that returns
+            NaN, another batch size or one logit; an attack that returns another shape or NaN, or leaves the ball or the box by more than 1e-6.
+    """
+    label, module = one_network(source, name)
+    check_images(images)
+    check_attack(attack)
+    check_seed(seed)
+    radius = checked_eps(eps, images)
+    network = prepare(label, module, images, batch_size)
+    return craft_prepared(network, gradient_norms(network, images, batch_size), images, attack, radius, seed, batch_size)
+
+
+def craft_prepared(
+    network: Network, norms: Tensor, images: Images, attack: Attack, eps: float | Tensor, seed: int, batch_size: int = BATCH_SIZE
+) -> Adversarials:
+    """``craft`` with arguments that have been checked and a network that has been prepared, for callers that attack it more than once."""
+    device, dtype = placement(network.model, images.x)
+    # Copies, so that an attack that writes into its arguments changes neither the images nor what it is measured against.
+    x, y = images.x.to(device, dtype, copy=True), images.y.to(device, copy=True)
+    radius = eps.to(device, dtype, copy=True) if isinstance(eps, Tensor) else eps
+    with evaluating(network.model):
+        returned = attack(network.model, x, y, radius, seed=seed)
+    adversarial = _checked(returned, images, attack.name, eps)
+    predictions = predict(network.model, adversarial, batch_size, name=network.name).argmax(1)
+    parameters = dict(attack.parameters)
+    return Adversarials(adversarial, images, network.name, attack.name, parameters, eps, seed, norms, network.clean_predictions, predictions)
+
+
+def _checked(returned: object, images: Images, attack: str, eps: float | Tensor) -> Tensor:
+    """What the attack returned, as float32 on the device of the images; raises if it broke its promise."""
+    blame = f"attack {attack!r} on images {images.name!r}"
+    if not isinstance(returned, Tensor) or not returned.is_floating_point():
+        raise TypeError(f"{blame} must return a float tensor, got {returned.dtype if isinstance(returned, Tensor) else type(returned).__name__}")
+    if returned.shape != images.x.shape:
+        raise ValueError(f"{blame} must return shape {tuple(images.x.shape)}, that of its images, got {tuple(returned.shape)}")
+    x = returned.detach().to(images.x.device, torch.float32)
+    norm = (x - images.x).flatten(1).abs().amax(1)  # NaN if any pixel is
+    low, high = x.flatten(1).aminmax(dim=1)
+    for excess, leaves, remedy in (
+        (norm - eps, "the l_inf ball of its eps", "clamp to [x - eps, x + eps]"),
+        (torch.maximum(-low, high - 1), "the box [0, 1]", "clamp to [0, 1]"),
+    ):
+        if excess.isnan().any():
+            raise ValueError(f"{blame} returned NaN in image {int(images.index[excess.isnan()][0])}; it must return the best image it saw")
+        worst = int(excess.argmax())
+        if excess[worst] > TOLERANCE:
+            raise ValueError(f"{blame}: image {int(images.index[worst])} leaves {leaves} by {float(excess[worst]):.3g}; {remedy} before returning")
+    return x.clamp(0, 1)
