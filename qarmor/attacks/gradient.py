@@ -1,82 +1,102 @@
 """Attacks that follow the sign of the input gradient: PGD, and FGSM, which is PGD with one step of length eps."""
 
+from __future__ import annotations
+
 import math
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 from torch import Tensor
 
-from qarmor.attacks.base import Ball, BaseAttack, Best, Oracle, Streams, check_count
+from qarmor.attacks import checks
+from qarmor.attacks.base import Ball, BaseAttack, Best, Oracle
+from qarmor.attacks.losses import LOSSES
+from qarmor.attacks.streams import Streams
 
 
+@final
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PGD(BaseAttack):
-    """Projected gradient descent (Madry et al. 2018, section 2.1).
+    """Projected gradient descent on the sign of the gradient.
 
-    Args:
-        steps: 1 or more. The paper (Methods) does not give its own; 40 is Madry's for MNIST.
-        step_size: length of a step in units of the pixel range; None for 2.5 eps / steps.
-        loss: ``"ce"``, ``"margin"`` (does not depend on the scale of the logits) or ``"dlr"``.
-        random_start: start anywhere in the ball instead of at the image.
-        restarts: independent starts; the best image of all is returned.
-        batch_size: images a call of the model.
+    Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1.
+    A call takes ``restarts * (steps + 1)`` passes of the model per image, and one for the clean image where the start is random.
+
+    Attributes:
+        steps: at least 1.
+        step_size: length of a step in units of the pixel range, positive; None for ``2.5 * eps / steps``, image by image.
+        loss: ``"ce"``, ``"margin"`` (does not depend on the scale of the logits) or ``"dlr"`` (nor that, at least 3 classes).
+        random_start: start anywhere in the cube of radius eps, clipped to [0, 1], instead of at the image.
+        restarts: independent starts for every image, also fooled ones, at least 1; the best image of all is returned.
+        batch_size: images per call of the model.
 
     Raises:
         ValueError: a hyperparameter out of range.
     """
 
-    name = "pgd"
+    name: ClassVar[str] = "pgd"
 
-    def __init__(
-        self,
-        *,
-        steps: int = 40,
-        step_size: float | None = None,
-        loss: str = "ce",
-        random_start: bool = True,
-        restarts: int = 1,
-        batch_size: int = 256,
-    ) -> None:
-        super().__init__(loss=loss, batch_size=batch_size)
-        self.steps, self.restarts = check_count("steps", steps), check_count("restarts", restarts)
-        if step_size is not None and not (isinstance(step_size, int | float) and math.isfinite(step_size) and step_size > 0):
-            raise ValueError(f"step_size must be positive and finite, or None for 2.5 eps / steps, got {step_size!r}")
-        if restarts > 1 and not random_start:
-            raise ValueError(f"restarts={restarts} without random_start would repeat the same attack: set random_start=True")
-        self.step_size, self.random_start = step_size, random_start
+    steps: int = 40
+    step_size: float | None = None
+    loss: str = "ce"
+    random_start: bool = True
+    restarts: int = 1
 
-    def _step_length(self, eps: Tensor) -> Tensor | float:
-        return self.step_size if self.step_size is not None else eps * (2.5 / self.steps)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.check_count("steps", self.steps)
+        checks.check_choice("loss", self.loss, LOSSES)
+        checks.check_flag("random_start", self.random_start)
+        checks.check_count("restarts", self.restarts)
+        size = self.step_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf):
+            raise ValueError(f"step_size must be a positive number, or None for 2.5 * eps / steps, got {size!r}")
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError(f"restarts={self.restarts} with random_start=False repeats the same attack: use random_start=True or restarts=1")
 
     def _perturb(self, oracle: Oracle, x: Tensor, ball: Ball, streams: Streams) -> Tensor:
-        step = self._step_length(ball.eps)
-        loss, wrong, grad_at_x = oracle.judge_with_gradient(x)
-        best = Best(x, loss, wrong)
+        loss = LOSSES[self.loss]
+        step = ball.eps * (2.5 / self.steps) if self.step_size is None else min(float(self.step_size), 1.0)
+        best = Best(x)
+        if self.random_start:
+            best.update(x, *oracle.judge(x, loss))
         for _ in range(self.restarts):
+            z = x
             if self.random_start:
-                z = ball.project(x + ball.eps * (2 * streams.uniform(x) - 1))
-                loss, wrong, grad = oracle.judge_with_gradient(z)
-                best.update(z, loss, wrong)
-            else:
-                z, grad = x, grad_at_x
-            for _ in range(self.steps - 1):
+                shift = 2 * streams.uniform(*x.shape[1:]) - 1
+                z = ball.project(x + ball.eps * shift.to(x.dtype).to(x.device))
+            for _ in range(self.steps):
+                value, wrong, grad = oracle.judge_with_gradient(z, loss)
+                best.update(z, value, wrong)
                 z = ball.project(z + step * grad.sign())
-                loss, wrong, grad = oracle.judge_with_gradient(z)
-                best.update(z, loss, wrong)
-            z = ball.project(z + step * grad.sign())
-            best.update(z, *oracle.judge(z))
+            best.update(z, *oracle.judge(z, loss))
         return best.x
 
 
-class FGSM(PGD):
-    """Fast gradient sign method (Goodfellow et al. 2015, section 4): one step of length eps from the image.
+@final
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FGSM(BaseAttack):
+    """Fast gradient sign method: one step of length eps from the image.
 
-    Args:
-        loss: ``"ce"``, ``"margin"`` or ``"dlr"``.
-        batch_size: images a call of the model.
+    Goodfellow et al. 2015, "Explaining and harnessing adversarial examples", section 4.
+    The clean image remains a candidate, as in every attack here: it is returned where the step lowers the loss.
+
+    Attributes:
+        loss: ``"ce"``, ``"margin"`` or ``"dlr"`` (at least 3 classes).
+        batch_size: images per call of the model.
+
+    Raises:
+        ValueError: a hyperparameter out of range.
     """
 
-    name = "fgsm"
+    name: ClassVar[str] = "fgsm"
 
-    def __init__(self, *, loss: str = "ce", batch_size: int = 256) -> None:
-        super().__init__(steps=1, loss=loss, random_start=False, batch_size=batch_size)
+    loss: str = "ce"
 
-    def _step_length(self, eps: Tensor) -> Tensor | float:
-        return eps
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.check_choice("loss", self.loss, LOSSES)
+
+    def _perturb(self, oracle: Oracle, x: Tensor, ball: Ball, streams: Streams) -> Tensor:
+        # PGD's only step, 2.5 eps long, ends where one of length eps does: on the surface of the ball.
+        return PGD(steps=1, loss=self.loss, random_start=False)._perturb(oracle, x, ball, streams)

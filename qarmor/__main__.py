@@ -1,0 +1,5 @@
+"""``python -m qarmor``."""
+
+from qarmor.cli import main
+
+main()

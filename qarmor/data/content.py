@@ -1,0 +1,143 @@
+"""What every data set must be: the checks that turn raw arrays into images, and the identity of the files read."""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qarmor.types import Images
+
+
+class DataError(ValueError):
+    """The content of a data set is not what it must be; the message names file or argument, what came, and what to do."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that was read: name, sha256, and whether it is the official one (None where that cannot be known)."""
+
+    name: str
+    sha256: str
+    official: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        return {True: "the official file", False: "NOT the official file", None: "no official hash to compare with"}[self.official]
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A data set as its reader leaves it: arrays, names of the classes, and the files."""
+
+    x_train: NDArray[Any]
+    y_train: NDArray[Any]
+    x_test: NDArray[Any]
+    y_test: NDArray[Any]
+    classes: tuple[str, ...]
+    files: tuple[SourceFile, ...]
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal sha256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes. Raises FileNotFoundError in words."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+
+
+_warned: set[Path] = set()
+
+
+def warn_unofficial(path: Path, file: SourceFile) -> None:
+    """Say once a process that a file is not, or is not known to be, the official one."""
+    if file.official or path in _warned:
+        return
+    _warned.add(path)
+    why = "is not the official file" if file.official is False else "cannot be identified as the official file"
+    warnings.warn(f"{path} {why}; it is used, and its sha256 is recorded", UserWarning, stacklevel=2)
+
+
+def to_images(x: NDArray[Any], y: NDArray[Any], classes: int, name: str) -> Images:
+    """Checked images.
+
+    Args:
+        x: uint8 in [0, 255] or float in [0, 1]; ``(N, C, H, W)``, ``(N, H, W)`` or ``(N, d)``.
+        y: whole numbers ``(N,)``.
+        classes: labels run from 0 to ``classes - 1``.
+        name: of data set and part, for messages.
+
+    Raises:
+        DataError: wrong shapes or types, no images, NaN, values outside [0, 1], all-zero images, labels out of range, an empty class.
+    """
+    if x.ndim not in (2, 3, 4):
+        raise DataError(f"{name}: images must be (N, C, H, W), (N, H, W) or (N, d), got shape {x.shape}")
+    if not len(x):
+        raise DataError(f"{name}: there are no images")
+    if 0 in x.shape:
+        raise DataError(f"{name}: images have no pixels, shape {x.shape}")
+    labels = _labels(y, len(x), classes, name)
+    values = _pixels(x, name)
+    black = np.flatnonzero(~values.reshape(len(x), -1).any(1))
+    if len(black):
+        raise DataError(f"{name}: image {black[0]} is all zero ({len(black)} such images): amplitude encoding has no state for it; remove it")
+    if values.ndim == 3:
+        values = values[:, None]
+    return Images(torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(labels), torch.arange(len(labels)), name)
+
+
+def _pixels(x: NDArray[Any], name: str) -> NDArray[np.float32]:
+    if x.dtype == np.uint8:
+        return x.astype(np.float32) / np.float32(255)
+    if not np.issubdtype(x.dtype, np.floating):
+        raise DataError(f"{name}: images must be uint8, or float in [0, 1], got {x.dtype}")
+    bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
+    if len(bad):
+        raise DataError(f"{name}: image {bad[0]} has values that are NaN or infinite ({len(bad)} such images)")
+    low, high = x.min(), x.max()
+    if low < 0 or high > 1:
+        raise DataError(f"{name}: values must be in [0, 1], got values from {low:g} to {high:g}; divide by the largest possible value")
+    return x.astype(np.float32)
+
+
+def _labels(y: NDArray[Any], n: int, classes: int, name: str) -> NDArray[np.int64]:
+    if y.shape != (n,):
+        raise DataError(f"{name}: there must be one label an image, ({n},), got shape {y.shape}")
+    if not np.issubdtype(y.dtype, np.integer) or y.dtype == np.bool_:
+        raise DataError(f"{name}: labels must be whole numbers, got {y.dtype}")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        raise DataError(f"{name}: labels must be from 0 to {classes - 1}, got labels from {low} to {high}")
+    empty = sorted(set(range(classes)) - set(np.unique(y).tolist()))
+    if empty:
+        raise DataError(f"{name}: class {empty[0]} has no images ({len(empty)} empty of {classes} classes)")
+    return y.astype(np.int64)
+
+
+def class_names(*labels: NDArray[Any], name: str) -> tuple[str, ...]:
+    """``"0"``, ``"1"``, ... up to the largest label. Raises DataError if there are fewer than two classes, or labels are no whole numbers."""
+    for y in labels:
+        if not np.issubdtype(y.dtype, np.integer):
+            raise DataError(f"{name}: labels must be whole numbers, got {y.dtype}")
+    largest = max((int(y.max()) for y in labels if y.size), default=-1)
+    if largest < 1:
+        raise DataError(f"{name}: there must be at least two classes, labels from 0 on, got the largest label {largest}")
+    if largest >= 1000:
+        raise DataError(f"{name}: labels must be from 0 to 999, got label {largest}")
+    return tuple(map(str, range(largest + 1)))
+
+
+def part_names(name: str) -> Sequence[str]:
+    """Names of the training and the test part."""
+    return (f"{name}/train", f"{name}/test")
