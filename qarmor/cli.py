@@ -186,9 +186,8 @@ def data_check(name: DatasetArgument) -> None:
     from qarmor import data
 
     report = data.check(name)
-    out.print(
-        f"{name}: {report.train} training and {report.test} test images of shape {report.shape}; majority class {report.majority:.3f} of the test images"
-    )
+    shape = "x".join(map(str, report.shape))
+    out.print(f"{name}: {report.train} training and {report.test} test images, {shape}; majority class {report.majority:.3f} of test")
     table = Table("class", "train", "test")
     for row in report.counts:
         table.add_row(*map(str, row))

@@ -58,7 +58,7 @@ class _Known:
     classes: tuple[str, ...]
     source: str
     folder: str | None
-    read: Callable[[Path], tuple[Raw, dict[str, Path]]]
+    read: Callable[[Path], Raw]
     download: Callable[[Path], None] | None
     files: tuple[str, ...] = ()
 
@@ -83,7 +83,7 @@ def _cache() -> Path:
 
 _DIGITS = tuple(map(str, range(10)))
 _KNOWN = {
-    "digits": _Known("1x8x8", _DIGITS, "scikit-learn (UCI, CC BY 4.0)", None, lambda path: (digits.read(), {}), None),
+    "digits": _Known("1x8x8", _DIGITS, "scikit-learn (UCI, CC BY 4.0)", None, lambda path: digits.read(), None),
     "mnist": _idx("LeCun et al., CC BY-SA 3.0", "mnist", _DIGITS, _MNIST_PACKED, _MNIST_UNPACKED, _MNIST_MIRRORS),
     "fashion-mnist": _idx("Zalando, MIT", "fashion-mnist", _FASHION_CLASSES, _FASHION_PACKED, _FASHION_UNPACKED, _FASHION_MIRRORS),
     "cifar2": _Known(
@@ -128,9 +128,9 @@ def _lookup(name: str) -> _Known:
     return _KNOWN[name]
 
 
-def _read(name: str, root: str | Path | None) -> tuple[Raw, dict[str, Path]]:
+def _read(name: str, root: str | Path | None) -> Raw:
     if name.endswith(".npz"):
-        return npz.read(Path(name)), {}
+        return npz.read(Path(name))
     known = _lookup(name)
     return known.read(fetch(name, root))
 
@@ -153,10 +153,9 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
         if not isinstance(made, Dataset):
             raise ValueError(f"data set {name!r} must be a factory that returns a qarmor.types.Dataset, it returned {type(made).__name__}")
         return made
-    raw, paths = _read(name, root)
-    for file in raw.files:
-        if file.name in paths:
-            warn_unofficial(paths[file.name], file)
+    raw = _read(name, root)
+    if name in _KNOWN and (folder := _KNOWN[name].folder):
+        warn_unofficial(_root(root) / folder, raw.files)
     return _dataset(name, raw)
 
 
@@ -225,7 +224,7 @@ class Report:
 
 def check(name: str, root: str | Path | None = None) -> Report:
     """Read a named or .npz data set whole and say what it is. Raises as ``load``."""
-    raw, _ = _read(name, root)
+    raw = _read(name, root)
     dataset = _dataset(name, raw)
     counts = [images.y.bincount(minlength=len(raw.classes)).tolist() for images in (dataset.train, dataset.test)]
     table = tuple(zip(raw.classes, *counts, strict=True))

@@ -89,7 +89,7 @@ def _keep(cache: Path, mark: str, arrays: dict[str, NDArray[Any]]) -> None:
         return  # a cache that cannot be written only costs time
 
 
-def read(folder: Path, cache: Path) -> tuple[Raw, dict[str, Path]]:
+def read(folder: Path, cache: Path) -> Raw:
     """The images that both text files in ``folder`` list; decoded arrays are kept in ``cache``."""
     texts = {name: read_bytes(folder / name) for name in (ATTRIBUTES, PARTITION)}
     labels = _labels(texts[ATTRIBUTES].decode(errors="replace"), folder / ATTRIBUTES)
@@ -112,8 +112,7 @@ def read(folder: Path, cache: Path) -> tuple[Raw, dict[str, Path]]:
     files = [SourceFile(name, sha256(text), hashlib.md5(text).hexdigest() == _OFFICIAL_MD5[name]) for name, text in texts.items()]
     files.append(SourceFile(f"{IMAGES}/*.jpg", str(arrays["digest"]), None))
     y = {part: np.array([labels[name] for name in names[part]], dtype=np.int64) for part in names}
-    raw = Raw(arrays["x_train"], y["train"], arrays["x_test"], y["test"], _CLASSES, tuple(files))
-    return raw, {name: folder / name for name in texts}
+    return Raw(arrays["x_train"], y["train"], arrays["x_test"], y["test"], _CLASSES, tuple(files))
 
 
 def _decode(folder: Path, names: dict[str, list[str]]) -> dict[str, NDArray[Any]]:

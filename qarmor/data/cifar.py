@@ -26,14 +26,14 @@ def _batch(content: bytes, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.in
     return records[kept, 1:].reshape(-1, 3, 32, 32), (labels[kept] == _KEPT[1]).astype(np.int64)
 
 
-def read(folder: Path) -> tuple[Raw, dict[str, Path]]:
+def read(folder: Path) -> Raw:
     """Images of ships (0) and trucks (1) in the batches in ``folder``."""
     manifest = folder / MANIFEST
     try:
         verified = json.loads(manifest.read_text()) if manifest.is_file() else {}
     except ValueError as error:
         raise DataError(f"{manifest} is damaged ({error}): delete it") from error
-    files, paths, parts = [], {}, {}
+    files, parts = [], {}
     for part, names in (("train", TRAIN), ("test", TEST)):
         batches = []
         for name in names:
@@ -41,7 +41,6 @@ def read(folder: Path) -> tuple[Raw, dict[str, Path]]:
             batches.append(_batch(content, folder / name))
             digest = sha256(content)
             files.append(SourceFile(name, digest, True if verified.get(name) == digest else False if name in verified else None))
-            paths[name] = folder / name
         parts[part] = [np.concatenate(columns) for columns in zip(*batches, strict=True)]
     (x_train, y_train), (x_test, y_test) = parts["train"], parts["test"]
-    return Raw(x_train, y_train, x_test, y_test, ("ship", "truck"), tuple(files)), paths
+    return Raw(x_train, y_train, x_test, y_test, ("ship", "truck"), tuple(files))

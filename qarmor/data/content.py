@@ -60,13 +60,14 @@ def read_bytes(path: Path) -> bytes:
 _warned: set[Path] = set()
 
 
-def warn_unofficial(path: Path, file: SourceFile) -> None:
-    """Say once a process that a file is not, or is not known to be, the official one."""
-    if file.official or path in _warned:
+def warn_unofficial(folder: Path, files: Sequence[SourceFile]) -> None:
+    """Say once a process that files in ``folder`` are not, or are not known to be, the official ones."""
+    odd = [file.name for file in files if not file.official]
+    if not odd or folder in _warned:
         return
-    _warned.add(path)
-    why = "is not the official file" if file.official is False else "cannot be identified as the official file"
-    warnings.warn(f"{path} {why}; it is used, and its sha256 is recorded", UserWarning, stacklevel=2)
+    _warned.add(folder)
+    text = f"{folder}: {', '.join(odd)} cannot be identified as the official files; they are used, and their sha256 is recorded"
+    warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def to_images(x: NDArray[Any], y: NDArray[Any], classes: int, name: str) -> Images:

@@ -47,10 +47,10 @@ def _unpacked(path: Path) -> bytes:
         raise DataError(f"{path} is damaged or truncated: {error}; delete it and fetch it again") from error
 
 
-def read(folder: Path, md5s: Mapping[str, str], classes: tuple[str, ...]) -> tuple[Raw, dict[str, Path]]:
+def read(folder: Path, md5s: Mapping[str, str], classes: tuple[str, ...]) -> Raw:
     """The four files in ``folder``; ``md5s`` are those of the official contents, unpacked."""
     arrays: dict[str, NDArray[Any]] = {}
-    files, paths = [], {}
+    files = []
     for name in NAMES:
         path = find(folder, name)
         if path is None:
@@ -58,9 +58,8 @@ def read(folder: Path, md5s: Mapping[str, str], classes: tuple[str, ...]) -> tup
         content = _unpacked(path)
         arrays[name] = parse(content, 3 if "images" in name else 1, path)
         files.append(SourceFile(path.name, sha256(read_bytes(path)), hashlib.md5(content).hexdigest() == md5s[name]))
-        paths[path.name] = path
     for images, labels in (NAMES[:2], NAMES[2:]):
         if len(arrays[images]) != len(arrays[labels]):
             raise DataError(f"{folder}: {images} has {len(arrays[images])} images, {labels} has {len(arrays[labels])} labels")
     x_train, y_train, x_test, y_test = (arrays[name] for name in NAMES)
-    return Raw(x_train, y_train, x_test, y_test, classes, tuple(files)), paths
+    return Raw(x_train, y_train, x_test, y_test, classes, tuple(files))

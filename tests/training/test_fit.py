@@ -72,7 +72,8 @@ model = Dropped() if name == "dropped" else models.build(name, data)
 def progress(p):
     if die == "die" and p.epoch == 3:
         os._exit(9)
-history = fit(model, images, Recipe(epochs=4, batch_size=8, lr=1e-2, schedule="cosine"), checkpoint=path or None, validation=images, on_progress=progress)
+recipe = Recipe(epochs=4, batch_size=8, lr=1e-2, schedule="cosine")
+history = fit(model, images, recipe, checkpoint=path or None, validation=images, on_progress=progress)
 torch.save([model.state_dict(), history.loss, history.accuracy], out)
 """
 

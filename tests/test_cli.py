@@ -1,0 +1,158 @@
+"""The command line, as a user meets it: outputs, exit statuses, one-line errors."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from qarmor import cli
+
+
+@pytest.fixture
+def qarmor(tmp_path, monkeypatch, capsys):
+    """Run a command in a temporary folder: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli.out, "_width", 200)
+
+    def run(*arguments):
+        status = cli.run([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def small(tmp_path, tiny):
+    path = tmp_path / "small.npz"
+    part = {"x_train": tiny.train.x, "y_train": tiny.train.y, "x_test": tiny.test.x, "y_test": tiny.test.y}
+    np.savez(path, **{k: v.numpy() for k, v in part.items()})
+    return path.name
+
+
+def test_help_and_version(qarmor):
+    status, text, _ = qarmor("--help")
+    assert status == 0
+    assert all(verb in text for verb in ("demo", "data", "train", "attack"))
+    assert qarmor("--version")[1].startswith("qarmor 0")
+    assert qarmor("data", "--help")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fly"], "No such command 'fly'"),
+        (["train"], "Missing argument"),
+        (["train", "digits", "vgg"], "unknown network 'vgg'; there are qvcN, convnet"),
+        (["train", "digits", "qvc5", "--recipe", "best"], "has no recipe 'best'; it has paper, bare, tuned"),
+        (["train", "digits", "qvc5", "--epochs", "0"], "epochs"),
+        (["train", "digits", "qvc5", "--adversarial", "pgd"], "--adversarial and --eps go together"),
+        (["train", "digits", "qvc5", "--device", "teapot"], "--device teapot: not available here"),
+        (["train", "digits", "qvc5", "--seed", "-1"], "seed"),
+        (["attack", "m", "digits", "--attack", "magic"], "unknown attack 'magic'; there are pgd, fgsm"),
+        (["attack", "m", "digits", "--loss", "l2"], "loss must be one of"),
+        (["attack", "m", "digits", "--attack", "fgsm", "--steps", "3"], "does not take these options"),
+        (["attack", "m", "digits", "--eps", "8"], "--eps must be between 0 and 1"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(qarmor, arguments, message):
+    status, _, error = qarmor(*arguments)
+    assert (status, error.count("\n")) == (2, 1)
+    assert error.startswith("qarmor: ")
+    assert message in error
+
+
+def test_failures_are_one_line_and_status_1(qarmor, tmp_path):
+    (tmp_path / "bad.safetensors").write_text("nothing")
+    for arguments, message in {
+        ("attack", "none.safetensors", "digits"): "no network at none.safetensors",
+        ("attack", "bad.safetensors", "digits"): "not a whole safetensors file",
+        ("data", "check", "nowhere.npz"): "there is no file nowhere.npz",
+        ("data", "check", "minst"): "did you mean mnist?",
+        ("train", "minst", "linear"): "did you mean mnist?",
+    }.items():
+        status, _, error = qarmor(*arguments)
+        assert (status, error.count("\n")) == (1, 1), error
+        assert message in error
+
+
+def test_debug_shows_a_traceback(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "qarmor", "--debug", "data", "check", "x.npz"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("network", ["qvc4", "linear"])
+def test_train_then_attack(qarmor, small, tmp_path, network):
+    status, text, error = qarmor("train", small, network, "--epochs", 3)
+    assert status == 0, error
+    assert "accuracy" in text
+    assert "majority class 0.333" in text
+    file = tmp_path / f"small-{network}.safetensors"
+    assert file.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([file.name, small])
+    status, text, error = qarmor("attack", file.name, small, "--eps", 0.1, "--eps", 0.3, "--steps", 5, "--images", 20, "--out", "rows/r.json")
+    assert status == 0, error
+    assert all(word in text for word in ("(clean)", "pgd (ce)", "pgd (margin)", "0.1", "0.3", "commonest class"))
+    rows = json.loads((tmp_path / "rows" / "r.json").read_text())
+    assert {(r["attack"], r["eps"], r["parameters"].get("loss")) for r in rows if r["attack"]} == {
+        ("pgd", e, loss) for e in (0.1, 0.3) for loss in ("ce", "margin")
+    }
+    assert sum(r["attack"] == "" for r in rows) == 1
+
+
+def test_adversarial_training_and_a_factory(qarmor, small, tmp_path, monkeypatch):
+    (tmp_path / "mine_for_cli.py").write_text(
+        "import torch\n"
+        "def network(dataset):\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))\n"
+        "def trained():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))\n"
+        "class Still:\n    name, parameters = 'still', {}\n    def __call__(self, model, x, y, eps, *, seed=0):\n        return x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    status, text, error = qarmor("train", small, "linear", "--epochs", 2, "--adversarial", "pgd", "--eps", 0.1, "--out", "a/b.safetensors")
+    assert status == 0, error
+    assert (tmp_path / "a" / "b.safetensors").exists()
+    status, text, error = qarmor("attack", "mine_for_cli:trained", small, "--attack", "mine_for_cli:Still")
+    assert status == 0, error
+    assert "still" in text
+
+
+def test_a_killed_training_goes_on(small, tmp_path):
+    command = [sys.executable, "-m", "qarmor", "train", small, "qvc40", "--epochs", "4"]
+    script = f"""
+import os, sys
+from qarmor import cli, training
+fit = training.fit
+def dying(*a, on_progress=None, **k):
+    def told(p):
+        on_progress(p)
+        if p.epoch == 3: os._exit(9)
+    return fit(*a, on_progress=told, **k)
+training.fit = dying
+cli.run({command[3:]!r})
+"""
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path).returncode == 9
+    assert (tmp_path / "small-qvc40.safetensors.checkpoint").exists()
+    resumed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    assert resumed.returncode == 0, resumed.stderr
+    first = (tmp_path / "small-qvc40.safetensors").read_bytes()
+    (tmp_path / "small-qvc40.safetensors").unlink()
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert (tmp_path / "small-qvc40.safetensors").read_bytes() == first
+
+
+def test_data_list_and_check(qarmor, monkeypatch, tmp_path):
+    monkeypatch.setenv("QARMOR_DATA", str(tmp_path))
+    status, text, _ = qarmor("data", "list")
+    assert status == 0
+    assert all(name in text for name in ("digits", "mnist", "fashion-mnist", "cifar2", "celeba"))
+    status, text, _ = qarmor("data", "check", "digits")
+    assert status == 0
+    assert "1438 training and 359 test images, 1x8x8" in text
+    status, _, error = qarmor("data", "fetch", "celeba")
+    assert status == 1
+    assert "non-commercial" in error
