@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ class Ball:
 
     Attributes:
         low, high: bounds, shaped and typed as the images, rounded inwards.
-        eps: ``(B, 1, ...)``, in the images' dtype, at most 1, rounded up: a step of eps reaches the bound itself.
+        eps: ``(B, 1, ...)``, in the images' dtype, at most 1, for lengths of steps; only the bounds are exact.
     """
 
     low: Tensor
@@ -41,7 +40,7 @@ class Ball:
     def around(cls, x: Tensor, eps: Tensor) -> Ball:
         """The ball around images ``(B, ...)`` in [0, 1]; ``eps`` is float64 ``(B,)`` on the CPU."""
         low, high = checks.bounds(x, eps)
-        radius = checks.rounded(eps.clamp(max=1), x.dtype, math.inf).to(x.device)
+        radius = eps.clamp(max=1).to(x.dtype).to(x.device)
         return cls(low, high, per_image(radius, x))
 
     def project(self, x: Tensor) -> Tensor:
@@ -212,7 +211,7 @@ class BaseAttack(ABC):
             results = []
             for first in range(0, len(x), self.batch_size):
                 part = slice(first, first + self.batch_size)
-                # Clones, since tensors made in the caller's inference mode cannot be differentiated.
+                # Clones: tensors of the caller's inference mode cannot be differentiated, and an attack may work in place.
                 oracle = Oracle(model, y[part].clone(), top_label)
                 results.append(self._attack_batch(oracle, x[part].clone(), radii[part], seed, first))
             return torch.cat(results)
@@ -225,7 +224,7 @@ class BaseAttack(ABC):
                 oracle.logits(x)
             oracle.close(first)
             return x
-        found = self._perturb(oracle, x.clone(), ball, Streams(seed, torch.arange(first, first + len(x))))
+        found = self._perturb(oracle, x, ball, Streams(seed, torch.arange(first, first + len(x))))
         oracle.close(first)
         if not isinstance(found, Tensor) or found.shape != x.shape:
             raise ValueError(f"attack {self.name!r} must return images of shape {tuple(x.shape)}, it returned {_described(found)}")

@@ -54,6 +54,5 @@ class Quadratic(Network):
         self.check_input(x, self.A.shape[1:2])
         if self.normalise:
             x = l2_normalised(x)
-        classes, pixels, _ = self.A.shape
-        products = (x @ self.A.permute(1, 0, 2).reshape(pixels, classes * pixels)).reshape(-1, classes, pixels)
-        return self.scale * (products @ x[:, :, None]).squeeze(2)
+        products = torch.matmul(x, self.A)  # (K, B, d)
+        return self.scale * (products * x).sum(2).T

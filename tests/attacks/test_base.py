@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qarmor.attacks import FGSM, PGD, BaseAttack, Best
+from qarmor.attacks import FGSM, LOSSES, PGD, BaseAttack, Best, Oracle
 
 X, Y = torch.full((3, 4), 0.5), torch.tensor([0, 1, 2])
 MODEL = nn.Linear(4, 3)
@@ -158,6 +158,26 @@ def test_bad_values_name_the_image() -> None:
 def test_gradients_of_zero_are_no_error(images) -> None:
     x, y = images(3)
     assert torch.equal(PGD(random_start=False)(Returning(lambda x: 0 * x), x, y, 0.1), x)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_an_images_gradient_does_not_depend_on_its_batch(images, mlp, loss) -> None:
+    x, y = images(6, dtype=torch.float64)
+    model = mlp(dtype=torch.float64)
+    together = Oracle(model, y, 3).judge_with_gradient(x, loss)
+    alone = [Oracle(model, y[i : i + 1], 3).judge_with_gradient(x[i : i + 1], loss) for i in range(6)]
+    for whole, parts in zip(together, zip(*alone, strict=True), strict=True):
+        assert torch.allclose(whole.double(), torch.cat(parts).double(), atol=1e-14)
+    judged = Oracle(model, y, 3).judge(x, loss)
+    assert torch.allclose(judged[0], together[0])
+    assert torch.equal(judged[1], model(x).argmax(1) != y)
+
+
+def test_losses_of_half_precision_logits_are_float32(images, mlp) -> None:
+    x, y = images(6)
+    model = nn.Sequential(mlp(), Returning(lambda z: z.bfloat16()))
+    value, _, grad = Oracle(model, y, 3).judge_with_gradient(x, LOSSES["ce"])
+    assert value.dtype == grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.0, True, None, "7"])

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from qarmor.attacks.base import Ball
 from qarmor.attacks.checks import bounds, rounded
 
 
@@ -47,11 +46,3 @@ def test_rounded() -> None:
     assert (up.double() >= value).all()
     assert (down.double() <= value).all()
     assert (up > down).tolist() == [True, True, False]
-
-
-@pytest.mark.parametrize("eps", [1e-6, 1 / 255, 0.1, 1 / 3])
-def test_a_step_of_eps_reaches_the_bounds(eps: float) -> None:
-    x = awkward(torch.float32, 0)
-    ball = Ball.around(x, torch.tensor([eps], dtype=torch.float64))
-    assert torch.equal(ball.project(x + ball.eps), ball.high)
-    assert torch.equal(ball.project(x - ball.eps), ball.low)

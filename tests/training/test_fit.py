@@ -25,17 +25,18 @@ def accuracy(model, images):
 
 
 @pytest.mark.parametrize(
-    ("name", "lr"), [("qvc6", 5e-2), ("linear", 1e-2), ("quadratic", 1e-2), ("mlp", 1e-2), ("convnet", 1e-3), ("resnet18", 1e-3)]
+    ("name", "epochs", "lr"),
+    [("qvc6", 6, 5e-2), ("linear", 6, 1e-2), ("quadratic", 6, 1e-2), ("mlp", 6, 1e-2), ("convnet", 6, 1e-3), ("resnet18", 20, 1e-3)],
 )
-def test_every_network_learns(name, lr, tiny):
-    model, history = trained(name, tiny, Recipe(epochs=6, batch_size=16, lr=lr, schedule="cosine"), validation=tiny.test)
+def test_every_network_learns(name, epochs, lr, tiny):
+    model, history = trained(name, tiny, Recipe(epochs=epochs, batch_size=16, lr=lr, schedule="cosine"), validation=tiny.test)
     assert accuracy(model, tiny.test) >= 0.9
     assert not model.training
     assert history.accuracy[-1] == pytest.approx(accuracy(model, tiny.test))
     assert history.loss[-1] < history.loss[0]
-    assert history.accuracy_steps[-1] == history.steps[-1] == 6 * 8
+    assert history.accuracy_steps[-1] == history.steps[-1] == epochs * 8
     assert len(history.accuracy) >= 20
-    assert len(history.epoch_seconds) == 6
+    assert len(history.epoch_seconds) == epochs
 
 
 @pytest.mark.parametrize("name", ["qvc3", "resnet18"])
