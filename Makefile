@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/qarmor demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow

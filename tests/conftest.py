@@ -8,6 +8,10 @@ import torch
 
 from qarmor.types import Dataset, Images
 
+# One thread each: tests run side by side, and threads that wait for one another are slower than none.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
 
 @pytest.fixture
 def seed() -> int:

@@ -10,7 +10,7 @@ import platformdirs
 
 from qarmor.data import celeba, cifar, digits, idx, npz
 from qarmor.data import fetch as fetching
-from qarmor.data.content import DataError, Raw, SourceFile, part_names, to_images, warn_unofficial
+from qarmor.data.content import DataError, Raw, SourceFile, check_dataset, part_names, same_shape, to_images, warn_unofficial
 from qarmor.data.fetch import Remote
 from qarmor.types import Dataset, named_object
 
@@ -128,6 +128,21 @@ def _lookup(name: str) -> _Known:
     return _KNOWN[name]
 
 
+def _is_factory(name: str) -> bool:
+    return ":" in name and not name.endswith(".npz")
+
+
+def _made(name: str) -> Dataset:
+    """What the factory ``package.module:factory`` makes, checked."""
+    factory = named_object(name)
+    if not callable(factory):
+        raise ValueError(f"data set {name!r} must be a factory that returns a qarmor.types.Dataset, it is a {type(factory).__name__}")
+    made = factory()
+    if not isinstance(made, Dataset):
+        raise ValueError(f"data set {name!r} must be a factory that returns a qarmor.types.Dataset, it returned {type(made).__name__}")
+    return check_dataset(made)
+
+
 def _read(name: str, root: str | Path | None) -> Raw:
     if name.endswith(".npz"):
         return npz.read(Path(name))
@@ -135,7 +150,7 @@ def _read(name: str, root: str | Path | None) -> Raw:
     return known.read(fetch(name, root))
 
 
-def load(name: str, root: str | Path | None = None) -> Dataset:
+def load(name: str | Path, root: str | Path | None = None) -> Dataset:
     """A data set, checked.
 
     Args:
@@ -148,11 +163,9 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
         DataError: content that is damaged or not what images and labels must be.
         FileNotFoundError, OSError: files that are missing and cannot be downloaded.
     """
-    if ":" in name and not name.endswith(".npz"):
-        made = named_object(name)()
-        if not isinstance(made, Dataset):
-            raise ValueError(f"data set {name!r} must be a factory that returns a qarmor.types.Dataset, it returned {type(made).__name__}")
-        return made
+    name = str(name)
+    if _is_factory(name):
+        return _made(name)
     raw = _read(name, root)
     if name in _KNOWN and (folder := _KNOWN[name].folder):
         warn_unofficial(_root(root) / folder, raw.files)
@@ -161,10 +174,15 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
 
 def _dataset(name: str, raw: Raw) -> Dataset:
     train, test = part_names(name)
+    same_shape(name, raw.x_train.shape[1:], raw.x_test.shape[1:])
+    images = to_images(raw.x_train, raw.y_train, len(raw.classes), train, raw.index_train)
+    shape = "x".join(map(str, images.x.shape[1:]))
+    if name in _KNOWN and shape != _KNOWN[name].shape:
+        raise DataError(f"{name}: images must be {_KNOWN[name].shape}, got {shape}; load images of your own from an .npz file")
     return Dataset(
         name,
-        to_images(raw.x_train, raw.y_train, len(raw.classes), train),
-        to_images(raw.x_test, raw.y_test, len(raw.classes), test),
+        images,
+        to_images(raw.x_test, raw.y_test, len(raw.classes), test, raw.index_test),
         raw.classes,
         {file.name: file.sha256 for file in raw.files},
     )
@@ -174,13 +192,15 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     """The folder of a named data set, after downloading what is missing.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or one of the user's own data, which is not downloaded.
         FileNotFoundError: a set that is missing and is not downloaded (CelebA).
         OSError: a download that failed.
     """
+    if name.endswith(".npz") or _is_factory(name):
+        raise ValueError(f"{name} is not downloaded: fetch takes one of {', '.join(_KNOWN)}; load and check take {name} as it is")
     known = _lookup(name)
     if known.folder is None:
-        return Path()
+        return digits.folder()
     folder = _root(root) / known.folder
     if not _present(known, folder):
         if known.download is None:
@@ -222,11 +242,16 @@ class Report:
     files: tuple[SourceFile, ...]
 
 
-def check(name: str, root: str | Path | None = None) -> Report:
-    """Read a named or .npz data set whole and say what it is. Raises as ``load``."""
-    raw = _read(name, root)
-    dataset = _dataset(name, raw)
-    counts = [images.y.bincount(minlength=len(raw.classes)).tolist() for images in (dataset.train, dataset.test)]
-    table = tuple(zip(raw.classes, *counts, strict=True))
+def check(name: str | Path, root: str | Path | None = None) -> Report:
+    """Read a data set whole, whatever ``load`` takes, and say what it is. Raises as ``load``; does not warn, since the report says it."""
+    name = str(name)
+    if _is_factory(name):
+        dataset = _made(name)
+        files = tuple(SourceFile(file, digest, None) for file, digest in dataset.sources.items())
+    else:
+        raw = _read(name, root)
+        dataset, files = _dataset(name, raw), raw.files
+    counts = [images.y.bincount(minlength=len(dataset.classes)).tolist() for images in (dataset.train, dataset.test)]
+    table = tuple(zip(dataset.classes, *counts, strict=True))
     majority = max(counts[1]) / len(dataset.test)
-    return Report(len(dataset.train), len(dataset.test), dataset.shape, majority, table, raw.files)
+    return Report(len(dataset.train), len(dataset.test), dataset.shape, majority, table, files)

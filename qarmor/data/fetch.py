@@ -6,6 +6,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,18 +30,23 @@ class Remote:
     mirrors: tuple[str, ...]
 
 
-def download(remote: Remote, folder: Path) -> Path:
-    """``remote`` in ``folder``, checked.
-
-    Raises:
-        OSError: no mirror gave the right file (the message says why, for each), or the folder cannot be written.
-    """
+def _writable(folder: Path) -> None:
+    """Make ``folder`` where there is none. Raises OSError in words."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise OSError(f"cannot write to {folder} ({error.strerror}): set QARMOR_DATA to a folder that can be written") from error
+
+
+def download(remote: Remote, folder: Path) -> Path:
+    """``remote`` in ``folder``, checked.
+
+    Raises:
+        OSError: no mirror gave the right file (the message says why, for each), or the folder cannot be written.
+    """
+    _writable(folder)
     failures = []
     for mirror in remote.mirrors:
         url = mirror.rstrip("/") + "/" + remote.name
@@ -62,17 +68,22 @@ def download_all(remotes: Sequence[Remote], folder: Path) -> None:
 
 
 def download_cifar(remote: Remote, folder: Path) -> None:
-    """The archive of the binary version, unpacked into ``folder``; the archive is not kept."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """The archive of the binary version, unpacked into ``folder``; the archive is not kept, and batches that are there already stay."""
+    _writable(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".cifar-10-") as temporary:
         archive = download(remote, Path(temporary))
         unpacked = Path(temporary) / "unpacked"
         extract(archive, unpacked)
         digests = {path.name: sha256(path.read_bytes()) for path in sorted(unpacked.iterdir())}
         (unpacked / cifar.MANIFEST).write_text(json.dumps(digests, indent=1))
-        folder.mkdir(exist_ok=True)
-        for path in unpacked.iterdir():
-            os.replace(path, folder / path.name)
+        try:
+            os.rename(unpacked, folder)  # whole or not at all
+        except OSError:  # there is a folder already, of the user's or of another process that was faster
+            _writable(folder)
+            os.replace(unpacked / cifar.MANIFEST, folder / cifar.MANIFEST)
+            for path in unpacked.iterdir():
+                if not (folder / path.name).exists():
+                    os.replace(path, folder / path.name)
 
 
 def extract(archive: Path, folder: Path) -> None:
@@ -95,7 +106,7 @@ def extract(archive: Path, folder: Path) -> None:
                 if source is not None:
                     with source, open(folder / name, "wb") as target:
                         shutil.copyfileobj(source, target)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{archive.name} is damaged or truncated: {error}") from error
     absent = [name for name in wanted.values() if not (folder / name).exists()]
     if absent:

@@ -28,17 +28,16 @@ def parse(content: bytes, dimensions: int, path: Path) -> NDArray[np.uint8]:
     """Unsigned bytes of an IDX file with ``dimensions`` dimensions. Raises DataError if it is another file, truncated or too long."""
     header = 4 + 4 * dimensions
     if len(content) < header or int.from_bytes(content[:4], "big") != _MAGIC[dimensions]:
-        raise DataError(f"{path} is no IDX file of {dimensions} dimensions: it begins with {content[:4].hex() or 'nothing'}")
+        raise DataError(f"{path} is no IDX file of {dimensions} dimensions: it begins with {content[:4].hex() or 'nothing'}; fetch it again")
     shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions)]
     expected = header + int(np.prod(shape, dtype=object))
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "too long"
-        raise DataError(f"{path} is {what}: its header says {expected} bytes for shape {tuple(shape)}, it has {len(content)}")
+        raise DataError(f"{path} is {what}: its header says {expected} bytes for shape {tuple(shape)}, it has {len(content)}; fetch it again")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _unpacked(path: Path) -> bytes:
-    data = read_bytes(path)
+def _unpacked(data: bytes, path: Path) -> bytes:
     if path.suffix != ".gz":
         return data
     try:
@@ -54,12 +53,13 @@ def read(folder: Path, md5s: Mapping[str, str], classes: tuple[str, ...]) -> Raw
     for name in NAMES:
         path = find(folder, name)
         if path is None:
-            raise FileNotFoundError(f"{folder / name}.gz is missing")
-        content = _unpacked(path)
+            raise FileNotFoundError(f"{folder / name}.gz is missing; fetch the data set again, or put the file there")
+        data = read_bytes(path)
+        content = _unpacked(data, path)
         arrays[name] = parse(content, 3 if "images" in name else 1, path)
-        files.append(SourceFile(path.name, sha256(read_bytes(path)), hashlib.md5(content).hexdigest() == md5s[name]))
+        files.append(SourceFile(path.name, sha256(data), hashlib.md5(content, usedforsecurity=False).hexdigest() == md5s[name]))
     for images, labels in (NAMES[:2], NAMES[2:]):
         if len(arrays[images]) != len(arrays[labels]):
-            raise DataError(f"{folder}: {images} has {len(arrays[images])} images, {labels} has {len(arrays[labels])} labels")
+            raise DataError(f"{folder}: {images} has {len(arrays[images])} images, {labels} has {len(arrays[labels])} labels; fetch both again")
     x_train, y_train, x_test, y_test = (arrays[name] for name in NAMES)
     return Raw(x_train, y_train, x_test, y_test, classes, tuple(files))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qarmor.data.content import _warned
+
 CELEBA_ATTRIBUTES = ["Bald", "Black_Hair", "Smiling"]
 
 
@@ -16,6 +18,7 @@ CELEBA_ATTRIBUTES = ["Bald", "Black_Hair", "Smiling"]
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("QARMOR_DATA", raising=False)
+    _warned.clear()
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -103,7 +106,7 @@ class Mirror:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 
     def url(self, folder: str) -> str:

@@ -3,8 +3,11 @@
 import dataclasses
 import hashlib
 import io
+import json
+import logging
 import multiprocessing
 import tarfile
+import zlib
 
 import pytest
 
@@ -35,6 +38,15 @@ def test_the_first_mirror_that_has_the_file(mirror, tmp_path):
 def test_a_server_that_fails_once_is_asked_again(mirror, tmp_path):
     mirror.answers = {"/a/file.gz": [(503, b"", None), (200, BODY, None)]}
     assert download(remote(mirror.url("a")), tmp_path).read_bytes() == BODY
+    assert mirror.asked == ["/a/file.gz"] * 2
+
+
+def test_every_mirror_and_why_it_failed(mirror, tmp_path, caplog):
+    mirror.answers = {"/a/file.gz": [(404, b"", None)], "/b/file.gz": [(200, b"wrong", None)]}
+    caplog.set_level(logging.INFO, "qarmor.data")
+    with pytest.raises(OSError, match=r"/a/file.gz: .*404.*; .*/b/file.gz: the file has another hash\): put"):
+        download(remote(mirror.url("a"), mirror.url("b")), tmp_path)
+    assert [r.getMessage() for r in caplog.records if r.name == "qarmor.data"] == [f"downloading {mirror.url(m)}file.gz" for m in "ab"]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +56,7 @@ def test_a_server_that_fails_once_is_asked_again(mirror, tmp_path):
         ((200, BODY[:500], None), "the file has another hash"),
         ((200, BODY[:500], len(BODY)), "IncompleteRead|Connection broken"),
         ((404, b"", None), "404"),
+        ((500, b"", None), "500"),
     ],
 )
 def test_nothing_is_kept_of_a_wrong_file(mirror, tmp_path, answer, reason):
@@ -77,28 +90,33 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to .*: set QARMOR_DATA to a folder that can be written"):
         download(remote("http://127.0.0.1:9/"), tmp_path / "file" / "below")
+    with pytest.raises(OSError, match="cannot write to .*: set QARMOR_DATA to a folder that can be written"):
+        download_cifar(remote("http://127.0.0.1:9/"), tmp_path / "file" / "cifar-10-batches-bin")
 
 
-def _in_a_process(url, folder):
+def _in_a_process(url, folder, archive):
     download(remote(url), folder)
+    download_cifar(remote(url, name="c.tar.gz", body=archive), folder / "cifar")
 
 
 def test_two_processes_at_once(mirror, tmp_path):
-    mirror.answers = {"/a/file.gz": [(200, BODY, None)]}
+    archive = tar(BATCHES)
+    mirror.answers = {"/a/file.gz": [(200, BODY, None)], "/a/c.tar.gz": [(200, archive, None)]}
     context = multiprocessing.get_context("spawn")
-    runners = [context.Process(target=_in_a_process, args=(mirror.url("a"), tmp_path)) for _ in range(2)]
+    runners = [context.Process(target=_in_a_process, args=(mirror.url("a"), tmp_path, archive)) for _ in range(2)]
     for runner in runners:
         runner.start()
     for runner in runners:
         runner.join()
     assert [runner.exitcode for runner in runners] == [0, 0]
     assert (tmp_path / "file.gz").read_bytes() == BODY
-    assert left(tmp_path) == ["file.gz"]
+    assert left(tmp_path) == sorted(["file.gz", *cifar.TRAIN, *cifar.TEST, cifar.MANIFEST])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cifar", "file.gz"]
 
 
-def tar(members: dict[str, bytes], extra=()) -> bytes:
+def tar(members: dict[str, bytes], extra=(), gz=True) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w:gz" if gz else "w") as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -118,6 +136,20 @@ def test_cifar_archive(mirror, tmp_path):
     download_cifar(remote(mirror.url("a"), name="cifar.tar.gz", body=body), folder)
     assert left(folder) == sorted([*cifar.TRAIN, *cifar.TEST, cifar.MANIFEST])
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_cifar_batches_that_are_there_stay(mirror, tmp_path):
+    body = tar(BATCHES)
+    mirror.answers = {"/a/cifar.tar.gz": [(200, body, None)]}
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    (folder / "data_batch_1.bin").write_bytes(b"my own")
+    download_cifar(remote(mirror.url("a"), name="cifar.tar.gz", body=body), folder)
+    assert (folder / "data_batch_1.bin").read_bytes() == b"my own"
+    assert left(tmp_path) == sorted([*cifar.TRAIN, *cifar.TEST, cifar.MANIFEST])
+    manifest = json.loads((folder / cifar.MANIFEST).read_text())
+    assert manifest["data_batch_1.bin"] == hashlib.sha256(BATCHES["cifar-10-batches-bin/data_batch_1.bin"]).hexdigest()
+    assert manifest["test_batch.bin"] == hashlib.sha256((folder / "test_batch.bin").read_bytes()).hexdigest()
 
 
 def link(name, target, kind=tarfile.SYMTYPE):
@@ -147,11 +179,18 @@ def test_a_link_in_place_of_a_batch(tmp_path):
 
 def test_damaged_archives(tmp_path):
     whole = tar(BATCHES)
-    for number, content in enumerate((whole[: len(whole) // 2], b"nothing", b"")):
+    for number, content in enumerate((whole[: len(whole) // 2], b"nothing", b"", whole[:60] + bytes(20) + whole[80:])):
         archive = tmp_path / f"{number}.tar.gz"
         archive.write_bytes(content)
         with pytest.raises(DataError, match="is damaged or truncated|has no data_batch|has no test_batch"):
             extract(archive, tmp_path / str(number))
+    packer = zlib.compressobj(wbits=31)
+    large = tar({"cifar-10-batches-bin/test_batch.bin": bytes(400_000)}, gz=False)
+    no_such_block = packer.compress(large[:200_000]) + packer.flush(zlib.Z_FULL_FLUSH) + b"\x07" * 20  # zlib's own error, inside a member
+    archive = tmp_path / "zlib.tar.gz"
+    archive.write_bytes(no_such_block)
+    with pytest.raises(DataError, match="zlib.tar.gz is damaged or truncated: .*invalid block type"):
+        extract(archive, tmp_path / "zlib")
     huge = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
     huge.size = 1 << 40
     archive = tmp_path / "huge.tar.gz"
