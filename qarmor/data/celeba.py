@@ -84,7 +84,7 @@ def _cached(cache: Path, mark: str, names: dict[str, list[str]]) -> dict[str, ND
             arrays[f"x_{part}"].shape == (len(listed), 3, _SIDE, _SIDE) and arrays[f"x_{part}"].dtype == np.uint8 for part, listed in names.items()
         )
         return arrays if whole else None
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error):  # damaged: decoded anew
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error):  # damaged: decoded anew
         return None
 
 
