@@ -4,13 +4,15 @@ Exit status 0 done, 1 failed, 2 wrong usage. An error is one line on stderr; ``-
 verbs, so that ``--help`` is quick.
 """
 
+import logging
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -40,9 +42,16 @@ DeviceOption = Annotated[str, typer.Option(help="Where to compute, e.g. cpu, cud
 
 def main() -> None:
     """Run the command line and exit."""
+    warnings.showwarning = _note
+    logging.basicConfig(format="qarmor: %(message)s")
+    logging.getLogger("qarmor").setLevel(logging.INFO)
     debug = "--debug" in sys.argv[1:]
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     sys.exit(run(arguments, debug=debug))
+
+
+def _note(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None) -> None:
+    print(f"qarmor: note: {message}", file=sys.stderr)
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:
@@ -220,7 +229,7 @@ def train(
     """Train a network and save it; a killed training goes on where it was."""
     import dataclasses
 
-    from qarmor import evaluation, models, training
+    from qarmor import circuits, evaluation, models, training
 
     where = _device(device)
     plan = _usage(lambda: training.recipe_for(network, recipe))
@@ -246,10 +255,12 @@ def train(
     models.save(model, file, recipe=plan.record(), dataset=data.name, seed=seed, accuracy=row.value)
     checkpoint.unlink(missing_ok=True)
     out.print(
-        f"{network} on {data.name}, recipe {plan.name}, {plan.epochs} epochs, seed {seed}: accuracy {row.value:.4f} "
+        f"{network} on {data.name}, recipe {plan.name}, epochs {plan.epochs}, seed {seed}: accuracy {row.value:.4f} "
         f"[{row.low:.4f}, {row.high:.4f}] on {row.n} test images (majority class {row.majority:.3f})",
         soft_wrap=True,
     )
+    if isinstance(model, models.QVC):
+        out.print(f"circuit kernel: {circuits.choose(model.weights.dtype, where)}", soft_wrap=True, markup=False, highlight=False)
     out.print(f"saved in {file}", soft_wrap=True, markup=False, highlight=False)
 
 

@@ -92,6 +92,7 @@ def test_train_then_attack(qarmor, small, tmp_path, network):
     assert status == 0, error
     assert "accuracy" in text
     assert "majority class 0.333" in text
+    assert ("circuit kernel: cpu (auto" in text) == (network == "qvc4")
     file = tmp_path / f"small-{network}.safetensors"
     assert file.exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([file.name, small])
@@ -143,6 +144,19 @@ cli.run({command[3:]!r})
     (tmp_path / "small-qvc40.safetensors").unlink()
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
     assert (tmp_path / "small-qvc40.safetensors").read_bytes() == first
+
+
+def test_warnings_are_one_line_without_code(tmp_path):
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        (folder / f"{name}.bin").write_bytes(b"".join(bytes([label]) + b"a" * 3072 for label in (8, 9)))
+    command = [sys.executable, "-m", "qarmor", "train", "cifar2", "linear", "--epochs", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "QARMOR_DATA": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    notes = [line for line in done.stderr.splitlines() if "%" not in line]
+    assert len(notes) == 1
+    assert notes[0].startswith("qarmor: note: ")
 
 
 def test_data_list_and_check(qarmor, monkeypatch, tmp_path):

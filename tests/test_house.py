@@ -23,7 +23,7 @@ ALLOWED = {
     "evaluation": {"types", "attacks", "circuits.ansatz"},
     "report": {"types"},
     "studies": {"types", "data", "circuits", "models", "attacks", "training", "evaluation", "report"},
-    "cli": {"__init__", "types", "data", "models", "attacks", "training", "evaluation", "studies", "report"},
+    "cli": {"__init__", "types", "circuits", "data", "models", "attacks", "training", "evaluation", "studies", "report"},
 }
 # Within circuits.
 CIRCUITS = {
