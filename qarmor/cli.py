@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,14 +100,15 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
 
 
 def _lines() -> Callable[[str, float], None]:
-    last = -1
+    began, last = time.monotonic(), -1
 
     def say(text: str, fraction: float) -> None:
         nonlocal last
         tenth = math.floor(10 * fraction)
         if tenth > last:
             last = tenth
-            print(f"{100 * fraction:3.0f}% {text}", file=sys.stderr, flush=True)
+            left = f", {(time.monotonic() - began) * (1 - fraction) / fraction:.0f} s left" if fraction > 0.05 else ""
+            print(f"{100 * fraction:3.0f}% {text}{left}", file=sys.stderr, flush=True)
 
     return say
 
@@ -228,6 +230,7 @@ def train(
 ) -> None:
     """Train a network and save it; a killed training goes on where it was."""
     import dataclasses
+    import json
 
     from qarmor import circuits, evaluation, models, training
 
@@ -250,9 +253,11 @@ def train(
             say(f"epoch {p.epoch}/{p.epochs}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}", p.step / p.steps)
 
         watched = data.test.subset(min(250, len(data.test)), seed)
-        training.fit(model, data.train, plan, validation=watched, seed=seed, checkpoint=checkpoint, on_progress=told)
+        history = training.fit(model, data.train, plan, validation=watched, seed=seed, checkpoint=checkpoint, on_progress=told)
     row = evaluation.clean({network: model}, data.test)[0]
     models.save(model, file, recipe=plan.record(), dataset=data.name, seed=seed, accuracy=row.value)
+    curve = file.with_suffix(".history.json")
+    curve.write_text(json.dumps(dataclasses.asdict(history), indent=1))
     checkpoint.unlink(missing_ok=True)
     out.print(
         f"{network} on {data.name}, recipe {plan.name}, epochs {plan.epochs}, seed {seed}: accuracy {row.value:.4f} "
@@ -261,7 +266,7 @@ def train(
     )
     if isinstance(model, models.QVC):
         out.print(f"circuit kernel: {circuits.choose(model.weights.dtype, where)}", soft_wrap=True, markup=False, highlight=False)
-    out.print(f"saved in {file}", soft_wrap=True, markup=False, highlight=False)
+    out.print(f"saved in {file}, loss and accuracy against steps in {curve}", soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()

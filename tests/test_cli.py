@@ -95,7 +95,9 @@ def test_train_then_attack(qarmor, small, tmp_path, network):
     assert ("circuit kernel: cpu (auto" in text) == (network == "qvc4")
     file = tmp_path / f"small-{network}.safetensors"
     assert file.exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([file.name, small])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([file.name, file.stem + ".history.json", small])
+    curve = json.loads((tmp_path / f"{file.stem}.history.json").read_text())
+    assert len(curve["accuracy"]) == len(curve["accuracy_steps"]) > 0
     status, text, error = qarmor("attack", file.name, small, "--eps", 0.1, "--eps", 0.3, "--steps", 5, "--images", 20, "--out", "rows/r.json")
     assert status == 0, error
     assert all(word in text for word in ("(clean)", "pgd (ce)", "pgd (margin)", "0.1", "0.3", "commonest class"))
