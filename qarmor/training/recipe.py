@@ -93,7 +93,7 @@ _QUANTUM = {
 _CLASSICAL = {
     "convnet": Recipe(epochs=1, batch_size=64, lr=1e-3, schedule="cosine", name="convnet"),
     "resnet18": Recipe(epochs=1, batch_size=64, lr=1e-3, schedule="cosine", name="resnet18"),
-    "linear": Recipe(epochs=5, batch_size=64, lr=1e-3, schedule="cosine", name="linear"),
+    "linear": Recipe(epochs=10, batch_size=64, lr=3e-3, schedule="cosine", name="linear"),
     "quadratic": Recipe(epochs=5, batch_size=64, lr=1e-3, schedule="cosine", name="quadratic"),
     "mlp": Recipe(epochs=5, batch_size=64, lr=1e-3, schedule="cosine", name="mlp"),
 }
