@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 DatasetArgument = Annotated[str, typer.Argument(help="Name of a data set (`qarmor data list`), path of an .npz file, or package.module:factory.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+ThreadsOption = Annotated[int, typer.Option(help="Threads of torch. Part of the recipe: its sums, and so the last digits, depend on them.", min=1)]
 DeviceOption = Annotated[str, typer.Option(help="Where to compute, e.g. cpu, cuda or mps.")]
 
 
@@ -218,13 +219,14 @@ def _attack(name: str, loss: str | None, steps: int | None, restarts: int | None
 def train(
     dataset: DatasetArgument,
     network: Annotated[
-        str, typer.Argument(help="qvcN (N layers, e.g. qvc200), convnet, resnet18, linear, quadratic, mlp, or package.module:factory.")
+        str, typer.Argument(help="qvcN (N layers, e.g. qvc200), convnet, resnet18, linear, quadratic or mlp. Your own: qarmor.fit, in Python.")
     ],
     recipe: Annotated[str | None, typer.Option(help="QVCs: tuned, paper or bare. By default tuned, or the network's own.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images, instead of the recipe's.", min=1)] = None,
     adversarial: Annotated[str | None, typer.Option(help="Train on this attack, e.g. pgd or fgsm (needs --eps).")] = None,
     eps: Annotated[float | None, typer.Option(help="Radius of --adversarial in units of the pixel range.", min=0, max=1)] = None,
     seed: SeedOption = 0,
+    threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
     out_file: Annotated[Path | None, typer.Option("--out", help="File to write; DATASET-NETWORK.safetensors by default.")] = None,
 ) -> None:
@@ -233,6 +235,7 @@ def train(
     import json
 
     from qarmor import circuits, evaluation, models, training
+    from qarmor.studies.threads import pinned
 
     where = _device(device)
     plan = _usage(lambda: training.recipe_for(network, recipe))
@@ -245,9 +248,10 @@ def train(
         plan = dataclasses.replace(plan, epochs=epochs)
     data = _load(dataset)
     model = _usage(lambda: models.build(network, data, seed=seed, **plan.network)).to(where)
-    file = out_file or Path(f"{Path(data.name).stem}-{network.replace(':', '.')}.safetensors")
+    models.savable(model)  # before hours of training, not after
+    file = out_file or Path(f"{Path(data.name).stem}-{network}.safetensors")
     checkpoint = file.with_name(f"{file.name}.checkpoint")
-    with _progress() as say:
+    with _progress() as say, pinned(threads):
 
         def told(p: training.Progress) -> None:
             say(f"epoch {p.epoch}/{p.epochs}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}", p.step / p.steps)
@@ -255,7 +259,7 @@ def train(
         watched = data.test.subset(min(250, len(data.test)), seed)
         history = training.fit(model, data.train, plan, validation=watched, seed=seed, checkpoint=checkpoint, on_progress=told)
     row = evaluation.clean({network: model}, data.test)[0]
-    models.save(model, file, recipe=plan.record(), dataset=data.name, seed=seed, accuracy=row.value)
+    models.save(model, file, recipe=plan.record(), dataset=data.name, seed=seed, accuracy=row.value, threads=threads)
     curve = file.with_suffix(".history.json")
     curve.write_text(json.dumps(dataclasses.asdict(history), indent=1))
     checkpoint.unlink(missing_ok=True)
@@ -280,11 +284,13 @@ def attack(
     restarts: Annotated[int | None, typer.Option(help="Restarts of PGD.", min=1)] = None,
     images: Annotated[int, typer.Option(help="Test images, drawn with the seed.", min=1)] = 250,
     seed: SeedOption = 0,
+    threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
     out_file: Annotated[Path | None, typer.Option("--out", help="Write the rows there, as JSON.")] = None,
 ) -> None:
     """Attack a network on test images and say how accurate it stays."""
     from qarmor import evaluation, models
+    from qarmor.studies.threads import pinned
     from qarmor.types import Rows
 
     where = _device(device)
@@ -299,7 +305,7 @@ def attack(
     test = data.test.subset(min(images, len(data.test)), seed).to(where)
     name = Path(model).stem if ours and ":" not in model else model
     rows = Rows()
-    with _progress() as say:
+    with _progress() as say, pinned(threads):
         for number, each in enumerate(chosen):
 
             def told(done: int, total: int, text: str, number: int = number) -> None:

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from qarmor import cli
+from qarmor import cli, models
 
 
 @pytest.fixture
@@ -98,6 +98,7 @@ def test_train_then_attack(qarmor, small, tmp_path, network):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([file.name, file.stem + ".history.json", small])
     curve = json.loads((tmp_path / f"{file.stem}.history.json").read_text())
     assert len(curve["accuracy"]) == len(curve["accuracy_steps"]) > 0
+    assert models.inspect(file).threads == 1
     status, text, error = qarmor("attack", file.name, small, "--eps", 0.1, "--eps", 0.3, "--steps", 5, "--images", 20, "--out", "rows/r.json")
     assert status == 0, error
     assert all(word in text for word in ("(clean)", "pgd (ce)", "pgd (margin)", "0.1", "0.3", "commonest class"))
@@ -119,6 +120,9 @@ def test_adversarial_training_and_a_factory(qarmor, small, tmp_path, monkeypatch
     status, text, error = qarmor("train", small, "linear", "--epochs", 2, "--adversarial", "pgd", "--eps", 0.1, "--out", "a/b.safetensors")
     assert status == 0, error
     assert (tmp_path / "a" / "b.safetensors").exists()
+    status, _, error = qarmor("train", small, "mine_for_cli:network")
+    assert status == 1
+    assert "Sequential is not one of the networks that can be saved: QVC" in error
     status, text, error = qarmor("attack", "mine_for_cli:trained", small, "--attack", "mine_for_cli:Still")
     assert status == 0, error
     assert "still" in text

@@ -9,7 +9,7 @@ from torch import nn
 
 from qarmor.models.controls import MLP, Linear
 from qarmor.models.convnet import ConvNet
-from qarmor.models.io import Record, inspect, load, save
+from qarmor.models.io import Record, inspect, load, savable, save
 from qarmor.models.network import Network
 from qarmor.models.quadratic import Quadratic
 from qarmor.models.qvc import QVC, FrozenQVC
@@ -30,6 +30,7 @@ __all__ = [
     "inspect",
     "load",
     "names",
+    "savable",
     "save",
 ]
 

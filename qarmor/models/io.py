@@ -44,6 +44,7 @@ class Record:
         dataset: name of the data set; ``""`` if unknown.
         seed: of weights and training; None if unknown.
         accuracy: clean accuracy on all test images; None if unknown.
+        threads: torch's, while it was trained: its sums depend on them; None if unknown.
         version: version of QArmor that wrote it.
     """
 
@@ -53,7 +54,16 @@ class Record:
     dataset: str = ""
     seed: int | None = None
     accuracy: float | None = None
+    threads: int | None = None
     version: str = field(default=CODE_VERSION)
+
+
+def savable(module: nn.Module) -> Network:
+    """``module`` if ``save`` takes it. Raises TypeError in words otherwise."""
+    architecture = type(module).__name__
+    if not isinstance(module, Network) or architecture not in _ARCHITECTURES:
+        raise TypeError(f"{architecture} is not one of the networks that can be saved: {', '.join(_ARCHITECTURES)}")
+    return module
 
 
 def save(
@@ -64,6 +74,7 @@ def save(
     dataset: str = "",
     seed: int | None = None,
     accuracy: float | None = None,
+    threads: int | None = None,
 ) -> Path:
     """Write ``module`` to ``path``; the file appears whole or not at all.
 
@@ -71,10 +82,8 @@ def save(
         TypeError: ``module`` is not one of our networks (a frozen QVC is not: save the QVC).
         OSError: the file cannot be written.
     """
-    architecture = type(module).__name__
-    if not isinstance(module, Network) or architecture not in _ARCHITECTURES:
-        raise TypeError(f"save: {architecture} is not one of the networks that can be saved: {', '.join(_ARCHITECTURES)}")
-    record = Record(architecture, dict(module.arguments), recipe, dataset, seed, accuracy)
+    network = savable(module)
+    record = Record(type(network).__name__, dict(network.arguments), recipe, dataset, seed, accuracy, threads)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}

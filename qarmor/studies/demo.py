@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from qarmor import attacks, circuits, data, evaluation, models, report, training
+from qarmor.studies.threads import pinned
 from qarmor.training import Recipe
 from qarmor.types import CODE_VERSION, Attack, Dataset, Images, Rows
 
@@ -56,12 +57,8 @@ def run(out: Path, *, seed: int = 0, command: str = "qarmor demo", say: Say = la
     Returns:
         Path of the page, ``out/index.html``.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # torch's sums depend on it: the same seed shall give the same page on any machine
-    try:
+    with pinned(1):
         return _run(out, seed, command, say)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run(out: Path, seed: int, command: str, say: Say) -> Path:
