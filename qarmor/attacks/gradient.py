@@ -24,7 +24,8 @@ class PGD(BaseAttack):
 
     Attributes:
         steps: at least 1.
-        step_size: length of a step in units of the pixel range, positive; None for ``2.5 * eps / steps``, image by image.
+        step_size: length of every step in units of the pixel range, positive; None for steps that fall from eps by eps / steps each, image by
+            image: the first crosses the ball, the last refine. (As strong as ten restarts with steps of 2.5 eps / 40: dev/LOG.md.)
         loss: ``"ce"``, ``"margin"`` (does not depend on the scale of the logits) or ``"dlr"`` (nor that, at least 3 classes).
         random_start: start anywhere in the cube of radius eps, clipped to [0, 1], instead of at the image.
         restarts: independent starts for every image, also fooled ones, at least 1; the best image of all is returned.
@@ -50,13 +51,13 @@ class PGD(BaseAttack):
         checks.check_count("restarts", self.restarts)
         size = self.step_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf):
-            raise ValueError(f"step_size must be a positive number, or None for 2.5 * eps / steps, got {size!r}")
+            raise ValueError(f"step_size must be a positive number, or None for steps that fall from eps, got {size!r}")
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"restarts={self.restarts} with random_start=False repeats the same attack: use random_start=True or restarts=1")
 
     def _perturb(self, oracle: Oracle, x: Tensor, ball: Ball, streams: Streams) -> Tensor:
         loss = LOSSES[self.loss]
-        step = ball.eps * (2.5 / self.steps) if self.step_size is None else min(float(self.step_size), 1.0)
+        fixed = None if self.step_size is None else min(float(self.step_size), 1.0)
         best = Best(x)
         if self.random_start:
             best.update(x, *oracle.judge(x, loss))
@@ -65,9 +66,10 @@ class PGD(BaseAttack):
             if self.random_start:
                 shift = 2 * streams.uniform(*x.shape[1:]) - 1
                 z = ball.project(x + ball.eps * shift.to(x.dtype).to(x.device))
-            for _ in range(self.steps):
+            for done in range(self.steps):
                 value, wrong, grad = oracle.judge_with_gradient(z, loss)
                 best.update(z, value, wrong)
+                step = ball.eps * (1 - done / self.steps) if fixed is None else fixed
                 z = ball.project(z + step * grad.sign())
             best.update(z, *oracle.judge(z, loss))
         return best.x
@@ -98,5 +100,4 @@ class FGSM(BaseAttack):
         checks.check_choice("loss", self.loss, LOSSES)
 
     def _perturb(self, oracle: Oracle, x: Tensor, ball: Ball, streams: Streams) -> Tensor:
-        # PGD's only step, 2.5 eps long, ends where one of length eps does: on the surface of the ball.
         return PGD(steps=1, loss=self.loss, random_start=False)._perturb(oracle, x, ball, streams)

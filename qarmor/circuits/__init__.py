@@ -63,11 +63,15 @@ def choose(dtype: torch.dtype, device: torch.device | str, implementation: str =
     return Choice(implementation, "asked for")
 
 
+def _described(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+
+
 def _validate(states: Tensor, weights: Tensor, readouts: int | None) -> int:
     if not isinstance(states, Tensor) or not (states.is_floating_point() or states.is_complex()):
-        raise TypeError(f"states must be a tensor of floats or complex numbers, got {getattr(states, 'dtype', type(states).__name__)}")
+        raise TypeError(f"states must be a tensor of floats or complex numbers, got {_described(states)}")
     if not isinstance(weights, Tensor) or not weights.is_floating_point():
-        raise TypeError(f"weights must be a tensor of floats, got {getattr(weights, 'dtype', type(weights).__name__)}")
+        raise TypeError(f"weights must be a tensor of floats, got {_described(weights)}")
     if weights.ndim != 3 or weights.shape[2] != 3:
         raise ValueError(f"weights must be (layers, qubits, 3), got shape {tuple(weights.shape)}")
     ansatz = Ansatz(weights.shape[1], weights.shape[0])

@@ -10,7 +10,9 @@ from qarmor.models.network import Network, class_count, pixel_count
 
 
 def l2_normalised(x: Tensor) -> Tensor:
-    """Rows of ``x`` ``(B, d)`` divided by their l2 norm; zero rows stay zero, with zero gradient."""
+    """Rows of ``x`` ``(B, d)`` divided by their l2 norm; zero rows stay zero, with zero gradient. Raises TypeError unless they are floats."""
+    if not x.is_floating_point():
+        raise TypeError(f"images must be floats in [0, 1], got {x.dtype}: divide bytes by 255")
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x / torch.where(norm > 0, norm, 1)
 

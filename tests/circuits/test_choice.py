@@ -17,6 +17,7 @@ X, W = torch.randn(2, 8), torch.randn(2, 3, 3)
     [
         (torch.ones(2, 8, dtype=torch.int64), W, None, "states must be a tensor of floats or complex numbers, got torch.int64"),
         ([1.0], W, None, "states must be a tensor of floats or complex numbers, got list"),
+        (X.numpy(), W, None, "got ndarray"),
         (X, W.long(), None, "weights must be a tensor of floats, got torch.int64"),
         (X, W[0], None, r"weights must be \(layers, qubits, 3\), got shape \(3, 3\)"),
         (X, torch.ones(2, 15, 3), None, "qubits must be a whole number from 1 to 14, got 15"),

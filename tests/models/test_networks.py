@@ -74,6 +74,13 @@ def test_wrong_images_are_refused(name):
         model(torch.rand(2, 1, 9, 8))
 
 
+@pytest.mark.parametrize("freeze", [False, True])
+def test_bytes_are_refused(freeze):
+    model = QVC(6, 1, 2, shape=(1, 8, 8))
+    with pytest.raises(TypeError, match=r"images must be floats in \[0, 1\], got torch.uint8: divide bytes by 255"):
+        (model.freeze() if freeze else model)(torch.ones(2, 1, 8, 8, dtype=torch.uint8))
+
+
 def test_sizes_of_the_paper():
     assert models.build("convnet", dataset((1, 28, 28), 10)).parameter_count() == 962_314
     assert models.build("resnet18", dataset((3, 32, 32), 10)).parameter_count() == 11_181_642  # torchvision's with ten classes
