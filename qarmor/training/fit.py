@@ -89,7 +89,8 @@ def fit(
         first_epoch, kept = checkpoints.read(path, model, optimiser, mark)
         history = History(**kept)
     device = next(iter(parameters)).device
-    loop = _Loop(model, train.to(device), recipe, seed, optimiser, history, None if validation is None else validation.to(device), on_progress)
+    watched = None if validation is None else validation.to(device)
+    loop = _Loop(model, train.to(device), recipe, seed, first_epoch, optimiser, history, watched, on_progress)
     for epoch in range(first_epoch, recipe.epochs):
         loop.run_epoch(epoch)
         if path:
@@ -137,6 +138,7 @@ class _Loop:
         train: Images,
         recipe: Recipe,
         seed: int,
+        first_epoch: int,
         optimiser: torch.optim.Optimizer,
         history: History,
         validation: Images | None,
@@ -147,14 +149,12 @@ class _Loop:
         self.steps_an_epoch = sum(1 for _ in batches(len(train), recipe.batch_size, seed, 0))
         self.steps = self.steps_an_epoch * recipe.epochs
         self.curve_every = max(1, self.steps // _CURVE_POINTS)
-        self.started, self.start_step = time.monotonic(), 0
+        self.started, self.start_step = time.monotonic(), first_epoch * self.steps_an_epoch
         self.pending: list[tuple[int, Tensor, Tensor, int]] = []
 
     def run_epoch(self, epoch: int) -> None:
         began = time.monotonic()
         step = epoch * self.steps_an_epoch
-        if not self.pending and epoch and not self.start_step:
-            self.start_step = step
         devices = [self.train.x.device] if self.train.x.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.seed * 1_000_003 + epoch)

@@ -1,6 +1,7 @@
 """The training loop: it learns, it repeats itself, it resumes after a kill, and it stops in words."""
 
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
@@ -162,6 +163,16 @@ def test_progress_is_told(tiny):
     trained("linear", tiny, Recipe(epochs=2, batch_size=4), on_progress=seen.append)
     assert (seen[-1].step, seen[-1].steps, seen[-1].epoch, seen[-1].seconds_left) == (60, 60, 2, 0.0)
     assert all(0 <= p.accuracy <= 1 and p.loss > 0 for p in seen)
+
+
+def test_time_left_counts_all_steps_since_the_start(tiny, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))  # a second a look
+    seen = []
+    trained("linear", tiny, Recipe(epochs=3, batch_size=4), on_progress=seen.append)
+    elapsed = [p.seconds_left * p.step / (p.steps - p.step) for p in seen if p.step < p.steps]
+    assert elapsed == sorted(elapsed)
+    assert elapsed[-1] < next(ticks)
 
 
 @pytest.mark.parametrize(
