@@ -27,12 +27,13 @@ ALLOWED = {
 }
 # Within circuits.
 CIRCUITS = {
-    "__init__": {"ansatz", "reference", "kron", "cpu", "dense"},
+    "__init__": {"ansatz", "choice"},
+    "choice": {"ansatz", "reference", "kron", "cpu"},
     "ansatz": set(),
     "reference": {"ansatz"},
     "kron": {"ansatz"},
     "cpu": {"ansatz"},
-    "dense": {"__init__", "ansatz", "cpu", "kron"},
+    "dense": {"choice", "cpu", "kron"},
 }
 
 

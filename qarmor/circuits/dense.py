@@ -20,7 +20,7 @@ def matrix(weights: Tensor, positions: Tensor, *, implementation: str = "auto") 
         positions: int64 ``(d,)``, which amplitude each pixel becomes.
         implementation: ``"cpu"``, ``"kron"`` or ``"auto"``, as for ``expectations``.
     """
-    from qarmor.circuits import choose
+    from qarmor.circuits.choice import choose
 
     weights = weights.detach()
     dimension = 1 << weights.shape[1]
@@ -31,9 +31,9 @@ def matrix(weights: Tensor, positions: Tensor, *, implementation: str = "auto") 
         stop = start + len(some)
         basis = weights.new_zeros(len(some), dimension).scatter_(1, some, 1.0)
         if chosen == "cpu":
-            from qarmor.circuits import cpu
+            from qarmor.circuits.cpu import kernel
 
-            psi = cpu.amplitudes(basis, weights)
+            psi = kernel.amplitudes(basis, weights)
         else:
             psi = kron.evolve(basis, weights)
         result[start:stop, :dimension] = psi.real

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qarmor import circuits
-from qarmor.circuits import Ansatz, dense
+from qarmor.circuits import choice, dense
+from qarmor.circuits.ansatz import Ansatz
 from qarmor.models.network import Network, class_count
 from qarmor.models.quadratic import Quadratic, l2_normalised
 from qarmor.types import Classifier, Dataset
@@ -93,7 +93,7 @@ class QVC(Network):
         scale = 2 * 2 ** (qubits / 2) if logit_scale is None else float(logit_scale)
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"logit_scale must be positive and finite, got {logit_scale!r}")
-        circuits.choose(torch.float32, "cpu", implementation)
+        choice.choose(torch.float32, "cpu", implementation)
         self.classes, self.init, self.padding, self.implementation = classes, init, padding, implementation
         self.initial_scale, self.learn_scale = scale, learn_scale
         self.shape = None if shape is None else tuple(shape)
@@ -135,7 +135,7 @@ class QVC(Network):
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, K)`` of images ``(B, C, H, W)`` or ``(B, d)``."""
         states = l2_normalised(self._amplitudes(x))
-        return self.logit_scale * circuits.expectations(states, self.weights, self.classes, implementation=self.implementation)
+        return self.logit_scale * choice.expectations(states, self.weights, self.classes, implementation=self.implementation)
 
     def freeze(self) -> "FrozenQVC":
         """The same classifier as one dense matrix: logits and input gradients at a cost that does not depend on depth."""
