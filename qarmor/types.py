@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import csv
 import dataclasses
 import importlib
 import importlib.metadata
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -178,6 +180,17 @@ class Rows(list[Row]):
             return cls(Row(**{**entry, "flags": tuple(entry["flags"])}) for entry in json.loads(text))
         except (TypeError, KeyError) as error:
             raise ValueError(f"not a list of result rows: {error}") from error
+
+    def to_csv(self) -> str:
+        """CSV text with a header, one line a row; parameters as JSON, flags separated by spaces."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = [f.name for f in dataclasses.fields(Row)]
+        writer.writerow(names)
+        for row in self:
+            entry = {**dataclasses.asdict(row), "parameters": json.dumps(dict(row.parameters), sort_keys=True), "flags": " ".join(row.flags)}
+            writer.writerow(["" if entry[name] is None else entry[name] for name in names])
+        return text.getvalue()
 
     def to_frame(self) -> pandas.DataFrame:
         """A pandas DataFrame, one line a row. Needs pandas."""

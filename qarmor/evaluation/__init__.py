@@ -1,7 +1,9 @@
 """How robust networks are: crafting adversarial images, scoring them, and saying how far to trust the outcome."""
 
+from qarmor.evaluation.claims import Claim, Claims, Outcome, Verdict, evaluate, read, verdicts_to_json
 from qarmor.evaluation.craft import Adversarials, craft
 from qarmor.evaluation.flags import FLAGS, Flag, flag
+from qarmor.evaluation.measurements import Measurement
 from qarmor.evaluation.perturbations import Gallery, gallery, low_frequency_share
 from qarmor.evaluation.predict import correct, majority, predict
 from qarmor.evaluation.probabilities import ProbabilityCurves, probabilities_against_eps
@@ -11,13 +13,19 @@ from qarmor.evaluation.statistics import PairedDifference, mcnemar, paired_diffe
 __all__ = [
     "FLAGS",
     "Adversarials",
+    "Claim",
+    "Claims",
     "Flag",
     "Gallery",
+    "Measurement",
+    "Outcome",
     "PairedDifference",
     "ProbabilityCurves",
+    "Verdict",
     "clean",
     "correct",
     "craft",
+    "evaluate",
     "flag",
     "gallery",
     "low_frequency_share",
@@ -26,7 +34,9 @@ __all__ = [
     "paired_difference",
     "predict",
     "probabilities_against_eps",
+    "read",
     "score",
     "transfer",
+    "verdicts_to_json",
     "wilson",
 ]

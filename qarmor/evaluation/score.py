@@ -24,7 +24,7 @@ def clean(targets: Mapping[str, nn.Module], images: Images, *, batch_size: int =
     """
     check_networks(targets, "targets")
     check_images(images)
-    return flag(_clean_rows([prepare(name, module, images, batch_size) for name, module in targets.items()], images))
+    return flag(clean_rows([prepare(name, module, images, batch_size) for name, module in targets.items()], images))
 
 
 def score(targets: Mapping[str, nn.Module], adversarials: Adversarials, *, batch_size: int = BATCH_SIZE) -> Rows:
@@ -92,7 +92,7 @@ def transfer(
         if name not in networks:
             networks[name] = prepare(name, module, images, batch_size)
     judged = [networks[name] for name in targets]
-    rows = _clean_rows(judged, images)
+    rows = clean_rows(judged, images)
     total = len(sources) * len(grid)
     for number, name in enumerate(sources):
         norms = gradient_norms(networks[name], images, batch_size)
@@ -103,7 +103,8 @@ def transfer(
     return flag(rows)
 
 
-def _clean_rows(networks: Sequence[Network], images: Images) -> Rows:
+def clean_rows(networks: Sequence[Network], images: Images) -> Rows:
+    """``clean`` for networks that have been prepared, without flags."""
     share = majority(images.y)
     common = {"dataset": images.name, "source": "", "attack": "", "parameters": {}, "eps": 0.0, "seed": 0}
     return Rows(
@@ -112,6 +113,11 @@ def _clean_rows(networks: Sequence[Network], images: Images) -> Rows:
 
 
 def _attacked_rows(networks: Sequence[Network], adversarials: Adversarials, batch_size: int) -> Rows:
+    return Rows(row for network in networks for row in judge(network, adversarials, batch_size)[0])
+
+
+def judge(network: Network, adversarials: Adversarials, batch_size: int = BATCH_SIZE) -> tuple[Rows, Tensor]:
+    """``score`` for one network that has been prepared: its rows, and what it said of each adversarial image, int64 ``(N,)``."""
     images, eps = adversarials.images, adversarials.eps
     parameters = dict(adversarials.parameters)
     if isinstance(eps, Tensor):
@@ -125,14 +131,11 @@ def _attacked_rows(networks: Sequence[Network], adversarials: Adversarials, batc
         "seed": adversarials.seed,
         "flags": adversarials.flags,
     }
-    share = majority(images.y)
-    rows = Rows()
-    for network in networks:
-        right = predict(network.model, adversarials.x, batch_size, name=network.name).argmax(1) == images.y
-        both = adversarials.source_clean_correct & (network.clean_predictions == images.y)
-        rows.append(_row(common, target=network.name, metric="accuracy", hits=right, majority=share))
-        rows.append(_row(common, target=network.name, metric="fooling_rate", hits=~right[both], majority=None))
-    return rows
+    predictions = predict(network.model, adversarials.x, batch_size, name=network.name).argmax(1)
+    right = predictions == images.y
+    both = adversarials.source_clean_correct & (network.clean_predictions == images.y)
+    accuracy = _row(common, target=network.name, metric="accuracy", hits=right, majority=majority(images.y))
+    return Rows([accuracy, _row(common, target=network.name, metric="fooling_rate", hits=~right[both], majority=None)]), predictions
 
 
 def _row(common: Mapping[str, Any], *, target: str, metric: str, hits: Tensor, majority: float | None) -> Row:

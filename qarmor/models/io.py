@@ -167,7 +167,9 @@ def load(path: str | Path) -> nn.Module:
         ValueError: a truncated, damaged or foreign file, one whose tensors do not fit its architecture, or one with non-finite weights.
     """
     if ":" in str(path) and not Path(path).exists():
-        module = named_object(str(path))()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a factory that draws weights makes the same network every time
+            module = named_object(str(path))()
         if not isinstance(module, nn.Module):
             raise ValueError(f"{path!r} must be a factory that returns a torch.nn.Module, it returned {type(module).__name__}")
         return module.eval()

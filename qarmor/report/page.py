@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from qarmor.report import figures, pixels, summary, tables
-from qarmor.report.inputs import Curve, Gallery, Inputs, Probabilities, load_directory
-from qarmor.report.tables import AttackName, Book
-from qarmor.types import Row, Rows
+from qarmor.report import claims, figures, summary, tables, views
+from qarmor.report.inputs import Results, dataset_of, load_directory
+from qarmor.report.tables import Book, attack_key
+from qarmor.types import Row
 
 Context = dict[str, Any]
 
+_OWN_IDS = ("main", "claims", "summary", "networks", "flags", "again", "contents")
+
 
 def write(directory: Path) -> Path:
-    """Turn the results in ``directory`` into ``directory/index.html``, one file that opens offline, and ``directory/figures/*.svg``.
+    """Turn the results in ``directory`` into ``index.html``, which opens offline, ``figures/*.svg`` and ``rows.csv``, all beside them.
 
     Args:
-        directory: holds ``rows.json`` and ``provenance.json``, and perhaps ``history.json``, ``gallery.json`` with ``gallery.npz``, and
-            ``probabilities.json`` with ``probabilities.npz``. What is missing of these is named on the page.
+        directory: holds ``rows.json``, ``results.json``, the arrays that it names, and perhaps ``claims.json``.
 
     Returns:
         The path of the page.
@@ -35,226 +34,100 @@ def write(directory: Path) -> Path:
         FileNotFoundError: the directory or a file that must be there is missing.
         ValueError: a file is not what it should be.
     """
-    inputs = load_directory(Path(directory))
-    page, drawings = render(inputs)
-    folder = inputs.directory / "figures"
+    results = load_directory(Path(directory))
+    page, drawings = render(results)
+    folder = results.directory / "figures"
     folder.mkdir(exist_ok=True)
-    for name, svg in drawings.items():
-        (folder / name).write_text(svg, encoding="utf-8", newline="\n")
-    path = inputs.directory / "index.html"
+    for name, text in drawings.items():
+        (folder / name).write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    (results.directory / "rows.csv").write_text(tables.as_csv(results.rows), encoding="utf-8", errors="replace", newline="")
+    path = results.directory / "index.html"
     path.write_text(page, encoding="utf-8", errors="replace", newline="\n")
     return path
 
 
-def _flags(rows: Rows) -> list[tuple[str, str, int, str]]:
-    return [(f"F{i}", *entry) for i, entry in enumerate(tables.flag_counts(rows), start=1)]
-
-
-def render(inputs: Inputs) -> tuple[str, dict[str, str]]:
+def render(results: Results) -> tuple[str, dict[str, str]]:
     """The page as HTML, and the figures as SVG by file name."""
-    drawings: dict[str, str] = {}
-    books = _books(inputs)
-    names = list(dict.fromkeys([*inputs.provenance.networks, *(name for book in books for name in book.networks), *_extra_names(inputs)]))
-    looks = figures.styles(names)
-    flags = _flags(inputs.rows)
-    script, sheet = (resources.files("qarmor.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
-    views = {
-        "training": _training(inputs.history, looks, drawings),
-        "probabilities": _probabilities(inputs.probabilities, drawings),
-        "gallery": _gallery(inputs.gallery),
-    }
-    context = views | {
+    desk = views.Desk(results, figures.network_styles(results.network_names))
+    anchors = tables.slugs((section.name for section in results.sections), _OWN_IDS)
+    sections = [views.section(desk, about, anchor) for about, anchor in zip(results.sections, anchors, strict=True)]
+    flags = [(f"F{i}", *entry) for i, entry in enumerate(tables.flag_counts(results.rows), start=1)]
+    script, sheet = (_file(name) for name in ("page.js", "page.css"))
+    context = {
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "sheet": Markup(sheet),
-        "provenance": inputs.provenance,
-        "summaries": [(book.dataset, summary.summary(book, inputs), summary.caution(book, inputs.provenance)) for book in books],
-        "missing_parts": _missing(views),
-        "books": [_book(book, number, looks, drawings) for number, book in enumerate(books)],
-        "attacks": _attacks(books),
-        "rows": _rows(inputs.rows, books),
+        "results": results,
+        "claims": _claims(results),
+        "summaries": [] if results.claims else _summaries(results),
+        "networks": _networks(results),
+        "sections": sections,
         "flags": flags,
         "flag_numbers": {code: short for short, code, *_ in flags},
-        "undescribed": [name for name in names if name not in inputs.provenance.networks],
-        "figure_files": sorted(drawings),
+        "flagged": _flagged(results),
+        "versions": sorted({row.version for row in results.rows}),
+        "attack_seeds": sorted({row.seed for row in results.rows if row.source}),
+        "figure_files": sorted(desk.drawings),
     }
-    return _environment().from_string(_template()).render(context), drawings
+    return _environment().get_template("page.html.jinja").render(context), desk.drawings
 
 
-def _template() -> str:
-    return resources.files("qarmor.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+def _file(name: str) -> str:
+    return resources.files("qarmor.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _environment() -> Environment:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": tables.number, "interval": tables.interval, "duration": duration, "plain": plain}
+    environment = Environment(
+        loader=FunctionLoader(lambda name: _file(f"templates/{name}")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for look_up in (tables.number, tables.limits, tables.interval, tables.quantity, tables.duration, tables.plain, tables.listed):
+        environment.filters[look_up.__name__] = look_up
+    environment.globals["dash"] = tables.DASH
+    environment.globals["symbols"] = claims.SYMBOLS
     return environment
 
 
-def duration(seconds: float | None) -> str:
-    """A time in words, e.g. ``"1 min 14 s"``."""
-    if seconds is None:
-        return "not recorded"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def plain(value: object) -> str:
-    """A JSON value as text."""
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-
-
-def _books(inputs: Inputs) -> list[Book]:
-    order = list(inputs.provenance.networks)
-    return [Book(inputs.rows.where(dataset=name), order) for name in dict.fromkeys(row.dataset for row in inputs.rows)]
-
-
-def _extra_names(inputs: Inputs) -> list[str]:
-    return list(inputs.history or ())
-
-
-def _missing(views: Mapping[str, Context | None]) -> list[tuple[str, str]]:
-    """What the page lacks, and the file that would hold it."""
-    parts = (
-        ("training curves", "history.json", "training"),
-        ("class probabilities of one image", "probabilities.json", "probabilities"),
-        ("gallery of perturbations", "gallery.json", "gallery"),
-    )
-    return [(what, file) for what, file, view in parts if views[view] is None]
-
-
-def _legend(looks: Mapping[str, figures.Style], prefix: str) -> list[tuple[Markup, str]]:
-    return [(figures.swatch(style, f"line of {name}", f"{prefix}-{i}"), name) for i, (name, style) in enumerate(looks.items())]
-
-
-def _book(book: Book, number: int, looks: Mapping[str, figures.Style], drawings: dict[str, str]) -> Context:
-    """One data set: curves by attack, transfer tables."""
-    end = f"-{tables.slug(book.dataset)}-{number}" if number else ""
-    curves = []
-    for attack in book.attacks:
-        file = f"accuracy-{attack.slug}{end}.svg"
-        drawings[file] = figures.accuracy_figure(book, attack, looks)
-        plots = [
-            figures.inline(figures.accuracy_panel(book, attack, source, looks), f"a{number}-{attack.slug}-{i}", _alt(book, attack, source))
-            for i, source in enumerate(book.sources)
-        ]
-        legend = _legend({name: looks[name] for name in book.targets}, f"l{number}-{attack.slug}")
-        curves.append(
-            {
-                "attack": attack,
-                "legend": legend,
-                "plots": plots,
-                "file": file,
-                "reading": _reading(book, attack),
-                "sizes": _sizes(book, attack),
-            }
-        )
-    return {
-        "number": number,
-        "book": book,
-        "curves": curves,
-        "panels": tables.panels(book),
-        "eps": [eps for eps in book.eps if eps > 0],
-        "clean": [(name, book.clean(name)) for name in book.targets],
-        "scale": [tables.shade(step / 10)[0] for step in range(11)],
-    }
-
-
-def _sizes(book: Book, attack: AttackName) -> str:
-    found = sorted({row.n for source in book.sources for target in book.targets for row in book.curve(attack, source, target)})
-    return summary.listed([str(n) for n in found]) if found else "no"
-
-
-def _alt(book: Book, attack: AttackName, source: str) -> str:
-    ends = []
-    for target in book.targets:
-        if rows := book.curve(attack, source, target):
-            ends.append(f"{target} " + ", ".join(f"{row.value:.2f} at {row.eps:g}" for row in rows))
-    return f"Accuracy against eps under {attack.label} made on {source}: {'; '.join(ends) or 'not measured'}."
-
-
-def _reading(book: Book, attack: AttackName) -> str:
-    """One sentence that reads a point off the figure."""
-    eps = book.reference_eps
-    for source in book.sources:
-        for target in book.targets:
-            if eps is None or source == target:
-                continue
-            own, other = book.find(attack, source, source, eps), book.find(attack, source, target, eps)
-            if own and other:
-                leaves = f"leaves {source} itself at {own.value:.2f} and {target} at {other.value:.2f}"
-                return f"Example: at eps {eps:g} the attack made on {source} {leaves}."
-    return ""
-
-
-def _training(history: Mapping[str, Curve] | None, looks: Mapping[str, figures.Style], drawings: dict[str, str]) -> Context | None:
-    if not history:
+def _claims(results: Results) -> Context | None:
+    if not results.claims:
         return None
-    drawings["training.svg"] = figures.training_figure(history, looks)
-    plots = []
-    for what in ("loss", "accuracy"):
-        ends = [f"{name} {values[-1]:.3f}" for name, curve in history.items() if (values := curve.loss if what == "loss" else curve.accuracy)]
-        alt = f"Training {what} against steps; at the end: {', '.join(ends)}."
-        plots.append(figures.inline(figures.training_panel(history, looks, what), f"t-{what}", alt))
-    return {"plots": plots, "legend": _legend({name: looks[name] for name in history}, "tl")}
+    found = claims.matrix(results.claims)
+    return {"matrix": found, "summary": claims.summary(found), "counts": claims.counts(found)}
 
 
-def _probabilities(data: Probabilities | None, drawings: dict[str, str]) -> Context | None:
-    if not data or not data.networks:
-        return None
-    looks = figures.styles(figures.class_labels(data))
-    drawings["probabilities.svg"] = figures.probability_figure(data, looks)
-    true = data.classes[data.label]
-    plots = []
-    for i, (name, lines) in enumerate(data.networks.items()):
-        values = ", ".join(f"{line[data.label]:.2f} at {eps:g}" for eps, line in zip(data.eps, lines, strict=True))
-        alt = f"Class probabilities by {name} against eps; of the true class {true}: {values}."
-        plots.append(figures.inline(figures.probability_panel(data, name, looks), f"p-{i}", alt))
-    url = None if data.image is None else pixels.image_url(data.image)
-    return {"data": data, "true": true, "plots": plots, "legend": _legend(looks, "pl"), "image": url}
+def _summaries(results: Results) -> list[tuple[str, list[str], list[str]]]:
+    """What the rows say of each data set, where no claims do."""
+    by_dataset: dict[str, list[Row]] = {}
+    for row in results.rows:
+        by_dataset.setdefault(dataset_of(row), []).append(row)
+    books = [Book(name, rows, results.network_names, results.attacks.values()) for name, rows in by_dataset.items()]
+    return [(book.dataset, summary.summary(book, results), summary.caution(book, results)) for book in books]
 
 
-def _gallery(gallery: Gallery | None) -> Context | None:
-    if not gallery or not gallery.networks:
-        return None
-    blocks = []
-    for name, network in gallery.networks.items():
-        cards = [
-            {
-                "label": gallery.classes[label],
-                "before": gallery.classes[before],
-                "after": gallery.classes[after],
-                "fooled": before == label != after,
-                "clean": pixels.image_url(network.clean[i]),
-                "perturbation": pixels.perturbation_url(network.perturbation[i], gallery.eps),
-                "adversarial": pixels.image_url(network.adversarial[i]),
-            }
-            for i, (label, before, after) in enumerate(zip(network.labels, network.clean_predictions, network.adversarial_predictions, strict=True))
-        ]
-        blocks.append({"name": name, "share": network.low_frequency_share, "cards": cards})
-    colour = any(network.perturbation.shape[1] == 3 for network in gallery.networks.values())
-    scale = ", ".join(f"rgb{rgb}" for rgb in (pixels.DARKER, pixels.EVEN, pixels.BRIGHTER))
-    return {"gallery": gallery, "blocks": blocks, "colour": colour, "scale": scale}
+def _networks(results: Results) -> list[Context]:
+    """The networks of each data set; ``seeds`` where they differ in seed."""
+    found = []
+    for name in dict.fromkeys([*results.datasets, *(network.dataset for network in results.networks)]):
+        here = [network for network in results.networks if network.dataset == name]
+        seeds = len({network.seed for network in here}) > 1
+        found.append({"dataset": name, "networks": here, "about": results.datasets.get(name), "majority": results.majority(name), "seeds": seeds})
+    return found
 
 
-def _attacks(books: list[Book]) -> list[tuple[str, str]]:
-    found = {attack.label: attack for book in books for attack in book.attacks}
-    return [(label, ", ".join(f"{name} {plain(value)}" for name, value in attack.parameters.items()) or "none") for label, attack in found.items()]
-
-
-def _rows(rows: Rows, books: list[Book]) -> Context:
-    labels = {(book.dataset, attack.key): attack.label for book in books for attack in book.attacks}
-
-    def label(row: Row) -> str:
-        return labels[(row.dataset, tables.attack_key(row))] if row.source else "none (clean)"
-
-    return {
-        "shown": [(row, label(row)) for row in rows[: tables.MAX_ROWS]],
-        "total": len(rows),
-        "csv": tables.data_url(tables.as_csv(rows), "text/csv"),
-        "json": tables.data_url(tables.as_json(rows), "application/json"),
-        "seeds": sorted({row.seed for row in rows if row.source}),
-        "versions": sorted({row.version for row in rows}),
-    }
+def _flagged(results: Results) -> list[tuple[str, str, str, str, str]]:
+    """What the flags stand on, as lines of flag, data set, networks, attack and the eps values."""
+    attacks = {attack_key(info.name, info.parameters): info.label for info in results.attacks.values()}
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for row in results.rows:
+        for code in row.flags:
+            label = attacks.get(attack_key(row.attack, row.parameters), row.attack) if row.source else "none (clean)"
+            pair = f"{row.source} → {row.target}" if row.source else row.target
+            eps = "varies" if row.eps is None else f"{row.eps:g}"
+            places = found.setdefault((code, dataset_of(row), pair, label), [])
+            if eps not in places:
+                places.append(eps)
+    order = [code for code, *_ in tables.flag_counts(results.rows)]
+    return [(*key, ", ".join(eps)) for key, eps in sorted(found.items(), key=lambda entry: (order.index(entry[0][0]), entry[0]))]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from qarmor.report.inputs import Array
+from qarmor.report.reader import Array
 
 DARKER, EVEN, BRIGHTER = (84, 39, 136), (247, 247, 247), (179, 88, 6)
 """Colours of a perturbation of -eps, 0 and +eps: purple and orange, which colour-blind readers tell apart."""

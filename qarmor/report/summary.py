@@ -1,12 +1,12 @@
-"""The paragraph on top of the page: what the rows say, in plain words, with the caution that they deserve."""
+"""The paragraph on top of a page without claims: what the rows say, in plain words, with the caution that they deserve."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from qarmor.report.inputs import Inputs, Provenance
-from qarmor.report.tables import AttackName, Book, number
+from qarmor.report.inputs import Results
+from qarmor.report.tables import AttackName, Book, listed, number
 from qarmor.types import Row
 
 CONTROLS = ("linear", "quadratic")
@@ -18,19 +18,19 @@ def is_control(name: str) -> bool:
     return re.match(rf"({'|'.join(CONTROLS)})(?![a-z])", name.lower()) is not None
 
 
-def summary(book: Book, inputs: Inputs) -> list[str]:
+def summary(book: Book, results: Results) -> list[str]:
     """Sentences about one data set, each from numbers of the rows."""
-    parts = [_what(book, inputs), _clean(book)]
+    parts = [_what(book, results), _clean(book)]
     attack, eps = book.reference_attack, book.reference_eps
     if attack is None or eps is None:
         return [*parts, "The rows hold no attack with an eps above 0, so nothing can be said about robustness."]
     return [*parts, *_white_box(book, attack, eps), *_transfers(book, attack, eps)]
 
 
-def caution(book: Book, provenance: Provenance) -> list[str]:
+def caution(book: Book, results: Results) -> list[str]:
     """What may not be concluded: which classical controls resist as well as each quantum network."""
     attack, eps = book.reference_attack, book.reference_eps
-    quantum = [name for name in book.targets if name in provenance.networks and provenance.networks[name].kind == "quantum"]
+    quantum = [name for name in book.targets if results.quantum(name)]
     controls = [name for name in book.targets if is_control(name)]
     if not quantum:
         return ["No network here is described as quantum, so these numbers are not about a quantum advantage."]
@@ -47,16 +47,10 @@ def caution(book: Book, provenance: Provenance) -> list[str]:
     return [rule, *told, last]
 
 
-def listed(parts: Sequence[str]) -> str:
-    """``"a, b and c"``."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _what(book: Book, inputs: Inputs) -> str:
-    note = inputs.provenance.dataset
-    trained = f", trained on {note.train} images of {note.name}," if note.train and note.name else ""
-    sizes = sorted({row.n for row in book.rows if row.metric == "accuracy" and row.source})
-    attacked = f"{listed([str(n) for n in sizes])} images" if sizes else "no images"
+def _what(book: Book, results: Results) -> str:
+    note = results.datasets.get(book.dataset)
+    trained = f", trained on {note.train} images of {note.name}," if note and note.train else ""
+    attacked = f"{listed([str(n) for n in book.sizes])} images" if book.sizes else "no images"
     attacks = f" with {listed([attack.label for attack in book.attacks])}" if book.attacks else ""
     return f"{len(book.networks)} networks{trained} were attacked on {attacked} of {book.dataset}{attacks}."
 
@@ -66,9 +60,10 @@ def _clean(book: Book) -> str:
     if not rows:
         return "The rows hold no clean accuracies."
     text = "Accuracy on clean images: " + listed([f"{name} {number(row.value, 2)}" for name, row in rows])
-    if book.majority is None:
+    majority = next((row.majority for _, row in rows if row.majority is not None), None)
+    if majority is None:
         return f"{text}; what always naming the commonest class would score is not recorded."
-    return f"{text}; always naming the commonest class would score {number(book.majority, 2)}."
+    return f"{text}; always naming the commonest class would score {number(majority, 2)}."
 
 
 def _white_box(book: Book, attack: AttackName, eps: float) -> list[str]:

@@ -1,8 +1,7 @@
-"""Rows arranged for reading: attacks by name, the transfer table, the table of all rows, downloads. Values are looked up, never made."""
+"""Rows arranged for reading: attacks by name, the transfer table, flags, CSV. Values are looked up, never made."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import dataclasses
 import io
@@ -14,13 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from qarmor.report.inputs import AttackInfo
+from qarmor.report.parts import PaperValue
 from qarmor.types import Row, Rows
 
-MAX_ROWS = 4000
-"""The page lists at most this many rows; the downloads hold all."""
-
 REFERENCE_EPS = 0.1
-"""The page opens at the eps of the grid nearest to this one."""
+"""Sentences and opened tables are about the eps of the grid nearest to this one."""
 
 DASH = "\N{EN DASH}"
 """Stands where there is no number."""
@@ -45,26 +43,59 @@ def number(value: float | None, digits: int = 3) -> str:
     return DASH if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def limits(low: float | None, high: float | None) -> str:
+    """An interval in brackets, or a dash where there is none."""
+    return DASH if low is None or high is None or math.isnan(low + high) else f"[{low:.3f}, {high:.3f}]"
+
+
 def interval(row: Row) -> str:
     """The Wilson interval of a row, or a dash where nothing was counted."""
-    return f"[{row.low:.3f}, {row.high:.3f}]" if row.n else DASH
+    return limits(row.low, row.high) if row.n else DASH
+
+
+def quantity(value: float | str | None) -> str:
+    """A quantity, thousands separated; words as they are, a dash for None."""
+    if value is None or isinstance(value, str):
+        return value or DASH
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in words, e.g. ``"1 min 14 s"``."""
+    if seconds is None or math.isnan(seconds):
+        return "not recorded"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def plain(value: object) -> str:
+    """A JSON value as text."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def listed(parts: Sequence[str]) -> str:
+    """``"a, b and c"``; ``""`` for nothing."""
+    return "".join(parts) if len(parts) < 2 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def slug(text: str) -> str:
-    """``text`` as a file name or an id: lower-case ASCII letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+    """``text`` as a file name or an id: at most 60 lower-case ASCII letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-") or "x"
 
 
-def slugs(texts: Iterable[str]) -> dict[str, str]:
-    """A different slug for each text."""
-    found: dict[str, str] = {}
+def slugs(texts: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """A different slug for each text, none of them in ``taken``."""
+    used, found = set(taken), []
     for text in texts:
         base = candidate = slug(text)
         count = 1
-        while candidate in found.values():
+        while candidate in used:
             count += 1
             candidate = f"{base}-{count}"
-        found[text] = candidate
+        used.add(candidate)
+        found.append(candidate)
     return found
 
 
@@ -78,64 +109,73 @@ class AttackName:
     parameters: Mapping[str, Any]
 
 
-def attack_key(row: Row) -> tuple[str, str]:
-    """What tells one attack of the rows from another: its name and all its parameters."""
-    return row.attack, json.dumps(dict(row.parameters), sort_keys=True, default=str)
+def attack_key(name: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
+    """What tells one attack from another: its name and all its parameters."""
+    return name, json.dumps(dict(parameters), sort_keys=True, default=str)
 
 
-def _attack_names(rows: Iterable[Row]) -> list[AttackName]:
-    found = {attack_key(row): row for row in rows if row.source}
-    labels = {}
-    for (name, text), row in found.items():
-        siblings = [other.parameters for key, other in found.items() if key[0] == name]
-        told = [field for field in row.parameters if field == "loss" or any(p.get(field) != row.parameters[field] for p in siblings)]
-        details = ", ".join(f"{field} {row.parameters[field]}" for field in told)
-        labels[(name, text)] = f"{name} ({details})" if details else name
+def attack_names(rows: Iterable[Row], known: Iterable[AttackInfo] = ()) -> list[AttackName]:
+    """The attacks of the rows: those that are ``known`` first, in that order, then others, named by what tells them apart."""
+    found = {attack_key(row.attack, row.parameters): row.parameters for row in rows if row.source}
+    given = {attack_key(info.name, info.parameters): info.label for info in known}
+    labels = {key: label for key, label in given.items() if key in found}
+    for key, parameters in found.items():
+        if key not in given:
+            siblings = [other for other_key, other in found.items() if key[0] == other_key[0]]
+            told = [field for field in parameters if field == "loss" or any(p.get(field) != parameters[field] for p in siblings)]
+            details = ", ".join(f"{field} {plain(parameters[field])}" for field in told)
+            labels[key] = f"{key[0]} ({details})" if details else key[0]
     names: dict[tuple[str, str], str] = {}
     for key, label in labels.items():
-        count = sum(given == label for given in names.values())
-        names[key] = f"{label} no. {count + 1}" if count else label
+        count = sum(other == label for other in labels.values())
+        at = sum(labels[other] == label for other in names) + 1
+        names[key] = f"{label} no. {at}" if count > 1 else label
     unique = slugs(names.values())
-    return [AttackName(key, label, unique[label], found[key].parameters) for key, label in names.items()]
+    return [AttackName(key, label, short, found[key]) for (key, label), short in zip(names.items(), unique, strict=True)]
 
 
 class Book:
     """The rows of one data set, found by what they are about.
 
     Args:
-        rows: rows of one data set; repetitions of a row and further seeds are not looked up, but counted in ``unseen``.
+        dataset: name of the data set.
+        rows: its rows; repetitions of a row, further seeds and other numbers of images are not looked up, but counted in ``unseen``.
         order: names of networks in the order that figures and tables follow; others come after.
+        known: attacks of the study, in the order that they are shown.
     """
 
-    def __init__(self, rows: Rows, order: Sequence[str]) -> None:
+    def __init__(self, dataset: str, rows: Sequence[Row], order: Sequence[str], known: Iterable[AttackInfo] = ()) -> None:
         self.rows = rows
-        self.dataset = rows[0].dataset
-        self.attacks = _attack_names(rows)
-        self._clean: dict[str, list[Row]] = {}
+        self.dataset = dataset
+        self.attacks = attack_names(rows, known)
+        self._clean: dict[str, dict[int, Row]] = {}
         self._attacked: dict[tuple[tuple[str, str], str, str, float, str], Row] = {}
         self.unseen = 0
         for row in rows:
             self._add(row)
-        present = [*dict.fromkeys(name for row in rows for name in (row.source, row.target) if name)]
-        self.networks = [name for name in order if name in present] + [name for name in present if name not in order]
-        self.sources = [name for name in self.networks if any(row.source == name for row in rows)]
-        self.targets = [name for name in self.networks if any(row.target == name for row in rows)]
+        present = dict.fromkeys(name for row in rows for name in (row.source, row.target) if name)
+        self.networks = [name for name in dict.fromkeys(order) if name in present] + [name for name in present if name not in order]
+        made_on, judged = {row.source for row in rows}, {row.target for row in rows}
+        self.sources = [name for name in self.networks if name in made_on]
+        self.targets = [name for name in self.networks if name in judged]
 
     def _add(self, row: Row) -> None:
         if not row.source:
-            if row.metric == "accuracy" and row not in self._clean.setdefault(row.target, []):
-                self._clean[row.target].append(row)
+            if row.metric == "accuracy":
+                self._clean.setdefault(row.target, {}).setdefault(row.n, row)
         elif row.eps is None:
             self.unseen += 1
         else:
-            key = (attack_key(row), row.source, row.target, row.eps, row.metric)
-            if repr(self._attacked.setdefault(key, row)) != repr(row):  # equal texts also where the value is NaN
+            key = (attack_key(row.attack, row.parameters), row.source, row.target, row.eps, row.metric)
+            kept = self._attacked.setdefault(key, row)
+            if kept is not row and repr(kept) != repr(row):  # equal texts also where the value is NaN
                 self.unseen += 1
 
     @cached_property
     def majority(self) -> float | None:
-        """Accuracy of always naming the commonest class, as the rows give it."""
-        return next((row.majority for row in self.rows if row.majority is not None), None)
+        """Accuracy of always naming the commonest class of the attacked images, else of the clean ones, as the rows give it."""
+        rows = sorted(self.rows, key=lambda row: not row.source)
+        return next((row.majority for row in rows if row.majority is not None), None)
 
     @cached_property
     def eps(self) -> list[float]:
@@ -144,19 +184,24 @@ class Book:
 
     @cached_property
     def reference_eps(self) -> float | None:
-        """The eps at which the page opens: the one above 0 nearest to ``REFERENCE_EPS``."""
+        """The eps that sentences are about: the one above 0 nearest to ``REFERENCE_EPS``."""
         return min((eps for eps in self.eps if eps > 0), key=lambda eps: abs(eps - REFERENCE_EPS), default=None)
 
     @cached_property
     def reference_attack(self) -> AttackName | None:
-        """The attack with which the page opens: one on the margin, whose outcome the logit scale doesn't change, else the first."""
+        """The attack that sentences are about: one on the margin, whose outcome the logit scale doesn't change, else the first."""
         margins = [attack for attack in self.attacks if attack.parameters.get("loss") == "margin"]
         return next(iter([*margins, *self.attacks]), None)
 
+    @cached_property
+    def sizes(self) -> list[int]:
+        """The different numbers of images that were attacked, rising."""
+        return sorted({row.n for key, row in self._attacked.items() if key[4] == "accuracy"})
+
     def clean(self, target: str, n: int | None = None) -> Row | None:
         """Clean accuracy of ``target`` on ``n`` images; without ``n``, or where no row has it, on as many images as there are."""
-        rows = self._clean.get(target, [])
-        return next((row for row in rows if row.n == n), max(rows, key=lambda row: row.n, default=None))
+        rows = self._clean.get(target, {})
+        return rows.get(n or -1) or max(rows.values(), key=lambda row: row.n, default=None)
 
     def find(self, attack: AttackName, source: str, target: str, eps: float, metric: str = "accuracy") -> Row | None:
         """The row of ``target`` under ``attack`` made on ``source``."""
@@ -215,26 +260,30 @@ class Cell:
 class Panel:
     """The transfer table at one attack and eps: a line a source, a cell a target."""
 
-    attack: AttackName
     eps: float
+    clean: tuple[tuple[str, Row | None], ...]
     lines: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
-def panels(book: Book) -> list[Panel]:
-    """A transfer table for every attack and eps above 0."""
-    return [_panel(book, attack, eps) for attack in book.attacks for eps in book.eps if eps > 0]
+def panels(book: Book, attack: AttackName) -> list[Panel]:
+    """A transfer table for every eps above 0 at which ``attack`` was made."""
+    found = [_panel(book, attack, eps) for eps in book.eps if eps > 0]
+    return [panel for panel in found if panel.lines]
 
 
 def _panel(book: Book, attack: AttackName, eps: float) -> Panel:
-    lines = []
+    lines, sizes = [], set()
     for source in book.sources:
         cells = []
         for target in book.targets:
             row = book.find(attack, source, target, eps)
             back, ink = shade(row.value if row else math.nan)
             cells.append(Cell(row, book.find(attack, source, target, eps, "fooling_rate"), source == target, back, ink))
-        lines.append((source, tuple(cells)))
-    return Panel(attack, eps, tuple(lines))
+        if any(cell.row for cell in cells):
+            lines.append((source, tuple(cells)))
+            sizes |= {cell.row.n for cell in cells if cell.row}
+    n = max(sizes, default=None)
+    return Panel(eps, tuple((target, book.clean(target, n)) for target in book.targets), tuple(lines))
 
 
 def flag_counts(rows: Iterable[Row]) -> list[tuple[str, int, str]]:
@@ -244,11 +293,6 @@ def flag_counts(rows: Iterable[Row]) -> list[tuple[str, int, str]]:
         for code in row.flags:
             counts[code] = counts.get(code, 0) + 1
     return [(code, count, FLAGS.get(code, "This report has no explanation of this flag.")) for code, count in counts.items()]
-
-
-def data_url(text: str, kind: str) -> str:
-    """``text`` as a link that downloads without a server."""
-    return f"data:{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def as_csv(rows: Rows) -> str:
@@ -264,6 +308,18 @@ def as_csv(rows: Rows) -> str:
     return out.getvalue()
 
 
-def as_json(rows: Rows) -> str:
-    """The rows as ``Rows.from_json`` reads them."""
-    return json.dumps([dataclasses.asdict(row) for row in rows], separators=(",", ":"))
+@dataclass(frozen=True)
+class CleanLine:
+    """Clean accuracy of one network, ours and the paper's; None where there is none."""
+
+    network: str
+    row: Row | None
+    paper: PaperValue | None
+
+
+def clean_lines(book: Book | None, order: Sequence[str], paper: Iterable[PaperValue]) -> list[CleanLine]:
+    """A line for each network that we or the paper measured; the paper's values are those of its accuracies on this data set."""
+    theirs = {value.network: value for value in paper if value.quantity == "accuracy"}
+    ours = book.targets if book else []
+    names = dict.fromkeys([*(name for name in order if name in ours or name in theirs), *ours, *theirs])
+    return [CleanLine(name, book.clean(name) if book else None, theirs.get(name)) for name in names]

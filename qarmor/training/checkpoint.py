@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ from qarmor.training.recipe import Recipe
 from qarmor.types import Images
 
 _KEY = "qarmor-checkpoint"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged or of another training."""
+
+
+def _sum(tensors: Mapping[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def fingerprint(model: nn.Module, train: Images, recipe: Recipe, seed: int) -> str:
@@ -34,27 +47,33 @@ def write(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, epoch:
     for number, moments in optimiser.state_dict()["state"].items():
         for name, value in moments.items():
             tensors[f"optimiser.{number}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
-    metadata = {_KEY: json.dumps({"epoch": epoch, "history": history, "fingerprint": mark})}
+    metadata = {_KEY: json.dumps({"epoch": epoch, "history": history, "fingerprint": mark, "sum": _sum(tensors)})}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    safetensors.torch.save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, mark: str) -> tuple[int, dict[str, Any]]:
     """Restore weights and moments; returns the number of finished epochs and the history.
 
     Raises:
-        ValueError: a damaged file, or the checkpoint of another training.
+        CheckpointError: a damaged file, or the checkpoint of another training.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"checkpoint {path} cannot be read ({error}): delete it to start anew") from error
+        raise CheckpointError(f"checkpoint {path} cannot be read ({error}): delete it to start anew") from error
+    if state.get("sum") != _sum(tensors):
+        raise CheckpointError(f"checkpoint {path} is damaged (its sum is wrong): delete it to start anew")
     if state["fingerprint"] != mark:
-        raise ValueError(f"checkpoint {path} is of another training (other recipe, seed, images or network): delete it or name another file")
+        raise CheckpointError(f"checkpoint {path} is of another training (other recipe, seed, images or network): delete it or name another file")
     model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

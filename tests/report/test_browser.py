@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from qarmor.report.tables import DASH
-
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox",
@@ -56,48 +54,71 @@ def visit(browser, written):
     assert troubles == []
 
 
-def _shown(page):
-    return page.locator("[data-panel]:visible").evaluate_all("all => all.map(one => [one.dataset.attack, one.dataset.eps])")
-
-
-def test_loads(visit, evil_name):
+def test_loads(visit):
     page = visit()
     assert page.title() == "Robustness of <b>digits</b>"
-    assert page.locator("h2").count() == 8
-    assert page.locator("img").evaluate_all("all => all.every(one => one.naturalWidth === 8)")
+    assert page.locator("h2").count() == 12
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    page.locator("img").evaluate_all("all => Promise.all(all.map(one => one.decode()))")
+    assert page.locator("img").evaluate_all("all => all.every(one => one.naturalWidth === 8 || one.naturalWidth === 32)")
     assert page.locator("svg.plot text", has_text="qvc<script>").count() > 0
 
 
-def test_selector_by_keyboard(visit):
+def test_parts_open_and_close_by_keyboard(visit):
     page = visit()
-    assert _shown(page) == [["pgd-loss-margin", "0.1"]]
-    page.get_by_role("combobox", name="eps", exact=True).focus()
-    page.keyboard.press("ArrowDown")
-    assert _shown(page) == [["pgd-loss-margin", "0.3"]]
-    page.keyboard.press("Shift+Tab")
-    page.keyboard.press("ArrowDown")
-    assert _shown(page) == [["fgsm-loss-ce", "0.3"]]
+    parts = page.locator("section[aria-labelledby=fig2] details.part")
+    assert parts.evaluate_all("all => all.map(one => one.open)") == [True, False]
+    page.locator("section[aria-labelledby=fig2] .status button").focus()
+    page.keyboard.press("Enter")
+    assert parts.evaluate_all("all => all.map(one => one.open)") == [True, True]
+    assert page.locator("section[aria-labelledby=fig2] .status button").inner_text() == "Close all"
+    page.keyboard.press("Enter")
+    assert parts.evaluate_all("all => all.map(one => one.open)") == [False, False]
 
 
-def test_rows_sort_and_filter_by_keyboard(visit):
+def test_a_link_opens_the_part_that_it_leads_to(visit):
     page = visit()
-    values = "all => all.map(one => one.cells[6].textContent)"
-    page.get_by_role("button", name="value").focus()
+    target = page.locator("#fig2_cifar2")
+    assert page.locator("details.part", has=target).evaluate("one => one.open") is False
+    page.evaluate("location.hash = '#fig2_cifar2'")
+    page.wait_for_function("document.getElementById('fig2_cifar2').closest('details').open")
+
+
+def test_numbers_of_a_claim_are_there_on_demand(visit):
+    page = visit()
+    numbers = page.get_by_role("region", name="Numbers of claim 4", exact=True)
+    assert not numbers.is_visible()
+    page.get_by_text("numbers of claim 4", exact=True).click()
+    assert numbers.is_visible()
+
+
+def test_legend_fades_the_other_lines(visit):
+    page = visit()
+    figure = page.locator("section[aria-labelledby=fig2] figure").first
+    figure.get_by_role("button", name="convnet").focus()
     page.keyboard.press("Enter")
-    numbers = [float(v) for v in page.locator("#rows tbody tr").evaluate_all(values) if v != DASH]
-    assert numbers == sorted(numbers)
+    faded = figure.locator(".plots [data-line]").evaluate_all("all => all.map(one => [one.dataset.line, one.classList.contains('faded')])")
+    assert {(line, hidden) for line, hidden in faded} == {("0", True), ("1", False), ("2", True), ("3", True)}
     page.keyboard.press("Enter")
-    assert page.locator("#rows th[aria-sort=descending]").inner_text().startswith("value")
-    numbers = [float(v) for v in page.locator("#rows tbody tr").evaluate_all(values) if v != DASH]
-    assert numbers == sorted(numbers, reverse=True)
-    page.get_by_label("Show rows with").fill("fgsm fooling")
-    assert page.locator("#rows tbody tr:visible").count() == 4 * 4 * 4
-    assert page.locator("#count").inner_text() == "64 of 388 rows shown"
+    assert figure.locator(".faded").count() == 0
+
+
+def test_tables_sort_by_keyboard(visit):
+    page = visit()
+    table = page.get_by_role("region", name="Networks on cifar2")
+    table.get_by_role("button", name="parameters").focus()
+    values = "all => all.map(one => parseFloat(one.cells[4].textContent.replace(',', '')))"
+    for order in (False, True):
+        page.keyboard.press("Enter")
+        numbers = table.locator("tbody tr").evaluate_all(values)
+        assert numbers == sorted([1800, 3600, 5400, 7200], reverse=order)
+    assert table.locator("th[aria-sort=descending]").inner_text().startswith("parameters")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_sideways_scroll(visit, width):
     page = visit(width)
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -112,9 +133,11 @@ def test_theme(visit, scheme, dark):
 
 def test_without_javascript(visit):
     page = visit(javascript=False)
-    assert page.locator("[data-panel]:visible").count() == 1
-    assert page.locator(".choose:visible").count() == 0
-    assert page.get_by_text("Without JavaScript only one attack and eps is shown").is_visible()
+    assert page.locator("button").count() == 0
+    summaries = page.locator("section[aria-labelledby=fig2] details.part > summary")
+    summaries.nth(1).click()
+    assert page.locator("#fig2_cifar2").is_visible()
+    assert page.locator("section[aria-labelledby=fig2] details.part").nth(1).locator(".plots").first.is_visible()
 
 
 def test_focus_can_be_seen(visit):

@@ -1,0 +1,111 @@
+"""The folder of a study: what was asked for, the plans by data set, and where the store is."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from qarmor.studies.plan import Plan
+from qarmor.studies.spec import Study
+from qarmor.studies.store import Store, in_words
+
+_FILE = "study.json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for.
+
+    Attributes:
+        name: of the study: declared, or of its file without folder and suffix.
+        preset: of the study, if any.
+        command: that was typed last.
+        study: the resolved study, JSON values.
+        store: folder of the store, relative to the study's folder.
+        machine, versions: of the runner.
+    """
+
+    name: str
+    preset: str | None
+    command: str
+    study: dict[str, Any]
+    store: str = "store"
+    machine: str = field(default_factory=lambda: f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
+    versions: dict[str, str] = field(
+        default_factory=lambda: {"python": platform.python_version(), **{m: version(m) for m in ("qarmor", "torch", "numpy", "numba")}}
+    )
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A study's folder, opened."""
+
+    path: Path
+    asked: Asked
+    study: Study
+    plans: tuple[Plan, ...]
+
+    @property
+    def store(self) -> Store:
+        """Its store."""
+        return Store(self.path / self.asked.store)
+
+
+def write(path: Path, asked: Asked, plans: dict[str, Plan]) -> None:
+    """Keep what was asked for and the plans; plans of other data sets that are there stay.
+
+    Raises:
+        ValueError: the folder holds another study, or this one with another preset.
+        StoreError: it cannot be written.
+    """
+    if (path / _FILE).exists():
+        there = _asked(path)
+        if (there.name, there.preset) != (asked.name, asked.preset):
+            kept = f"study {there.name!r}" + (f" with preset {there.preset}" if there.preset else "")
+            raise ValueError(f"--out {path}: it holds {kept}; give another folder to this one")
+    with in_words(path):
+        (path / "plan").mkdir(parents=True, exist_ok=True)
+        _replace(path / _FILE, json.dumps(asdict(asked), indent=1))
+        for name, plan in plans.items():
+            _replace(path / "plan" / f"{name}.json", plan.to_json())
+
+
+def read(path: Path) -> Folder:
+    """Open a study's folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it cannot be read.
+    """
+    if not (path / _FILE).is_file():
+        raise FileNotFoundError(f"{path} is not the folder of a study (it has no {_FILE}); give one that `qarmor run` wrote")
+    asked = _asked(path)
+    try:
+        study = Study.model_validate(asked.study)
+        order = {name: number for number, name in enumerate(study.datasets)}
+        plans = [Plan.from_json(file.read_text(encoding="utf-8")) for file in (path / "plan").glob("*.json")]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its plan cannot be read ({str(error).splitlines()[0]}); run the study again, results are kept") from error
+    here = sorted((p for p in plans if p.dataset in order), key=lambda p: order[p.dataset])
+    return Folder(path, asked, study, tuple(here))
+
+
+def _asked(path: Path) -> Asked:
+    try:
+        return Asked(**json.loads((path / _FILE).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path / _FILE} cannot be read ({error}); delete it and run the study again, results are kept") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

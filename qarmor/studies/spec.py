@@ -1,0 +1,372 @@
+"""A study as TOML: what is trained, attacked and shown. Parsed strictly; every error names the key's path."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\|\x00-\x1f]+$")]
+Names = Annotated[list[Name], Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Eps = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+_CLAIMS = "claims.toml"  # lies beside the studies and is none
+PRESETS = ("smoke", "quick", "full")
+
+
+class SpecError(ValueError):
+    """A study that cannot be; the message gives the file, the path of the key, what came and what to do."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DatasetSpec(_Part):
+    """A data set. ``source``: a name, the path of an .npz file or ``package.module:factory``; by default the name that it has in the study."""
+
+    source: str | None = None
+
+
+class AttackSpec(_Part):
+    """An attack. ``attack``: a name or ``package.module:factory``; all other keys are its hyperparameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    attack: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its hyperparameters."""
+        return dict(self.model_extra or {})
+
+
+class AdversarialSpec(_Part):
+    """Adversarial training: the name of an attack of the study, radius, and part of each batch."""
+
+    attack: Name
+    eps: Eps
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class NetworkSpec(_Part):
+    """A network: trained (``network``, with a recipe and what differs from it), or ready-made (``model``: a file or ``package.module:factory``).
+
+    ``epochs`` may be a table by data set, with ``default`` for the others. ``datasets`` restricts it to some.
+    """
+
+    network: str | None = None
+    model: str | None = None
+    recipe: str | None = None
+    epochs: Count | dict[str, Count] | None = None
+    batch_size: Count | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
+    schedule: Literal["constant", "cosine"] | None = None
+    options: dict[str, Any] = {}
+    adversarial: AdversarialSpec | None = None
+    datasets: Names | None = None
+
+    def epochs_on(self, dataset: str) -> int | None:
+        """Epochs on a data set; None where the recipe decides."""
+        return self.epochs.get(dataset, self.epochs.get("default")) if isinstance(self.epochs, dict) else self.epochs
+
+
+class PaperNumber(_Part):
+    """A number of the paper, to stand beside ours. ``n``: of how many images it is a rate."""
+
+    dataset: str = ""
+    network: str = ""
+    quantity: str = "accuracy"
+    value: float | str
+    n: Count | None = None
+
+
+class _Section(_Part):
+    item: str = ""
+    title: str
+    note: str = ""
+    datasets: Names | None = None
+    paper: list[PaperNumber] = []
+
+
+class Transfer(_Section):
+    """Every source attacked at every eps, all targets judged on the outcome. ``eps`` and ``images``: a name of the study's tables, or values."""
+
+    kind: Literal["transfer"]
+    sources: list[Name] = Field(min_length=1)
+    targets: list[Name] = Field(min_length=1)
+    attacks: list[Name] = Field(min_length=1)
+    eps: str | list[Eps]
+    images: str | Count
+
+
+class Clean(_Section):
+    """Accuracy on clean test images, all unless ``images`` says how many."""
+
+    kind: Literal["clean"]
+    networks: list[Name] = Field(min_length=1)
+    images: str | Count | None = None
+
+
+class Training(_Section):
+    """Loss and accuracy during training."""
+
+    kind: Literal["training"]
+    networks: list[Name] = Field(min_length=1)
+
+
+class Resources(_Section):
+    """Qubits, layers, parameters, gates."""
+
+    kind: Literal["resources"]
+    networks: list[Name] = Field(min_length=1)
+
+
+class Perturbations(_Section):
+    """What perturbations look like, ``shown`` of them, and their low-frequency share over all ``images``."""
+
+    kind: Literal["perturbations"]
+    sources: list[Name] = Field(min_length=1)
+    attacks: list[Name] = Field(min_length=1)
+    eps: Eps
+    images: str | Count
+    shown: Annotated[int, Field(ge=1, le=20)] = 6
+
+
+class Probabilities(_Section):
+    """Class probabilities of one image against eps: the first of ``images`` that all networks get right."""
+
+    kind: Literal["probabilities"]
+    networks: list[Name] = Field(min_length=1)
+    attack: Name
+    eps: str | list[Eps]
+    images: str | Count
+
+
+class Missing(_Section):
+    """Something that belongs to the study and is not in it yet."""
+
+    kind: Literal["missing"]
+    reason: str
+
+
+Section = Annotated[Transfer | Clean | Training | Resources | Perturbations | Probabilities | Missing, Field(discriminator="kind")]
+
+
+class Preset(_Part):
+    """What a preset fixes: epochs (for all networks, or by network, there for all data sets or by data set), training images at most, and tables."""
+
+    epochs: Count | dict[str, Count | dict[str, Count]] | None = None
+    train: Count | None = None
+    images: dict[str, Count] = {}
+    eps: dict[str, list[Eps]] = {}
+    seeds: list[Seed] | None = None
+
+
+class Cluster(_Part):
+    """Workers of a cluster, through dask-jobqueue; ``options`` go to its class as they are."""
+
+    kind: Literal["slurm", "pbs", "sge", "lsf", "htcondor", "oar", "moab"]
+    workers: Count
+    options: dict[str, Any] = {}
+
+
+class Study(_Part):
+    """A whole study, as it stands in the file."""
+
+    title: str
+    note: str = ""
+    threads: Count = 1
+    device: str = "cpu"
+    seeds: list[Seed] = Field(default=[0], min_length=1)
+    image_seed: Seed = 0
+    train: Count | None = None
+    images: dict[str, Count] = {}
+    eps: dict[str, list[Eps]] = {}
+    claims: bool = False
+    datasets: dict[Name, DatasetSpec] = Field(min_length=1)
+    networks: dict[Name, NetworkSpec] = {}
+    attacks: dict[Name, AttackSpec] = {}
+    sections: dict[Name, Section] = Field(min_length=1)
+    presets: dict[Literal["smoke", "quick", "full"], Preset] = {}
+    cluster: Cluster | None = None
+
+    def grid(self, eps: str | list[float]) -> list[float]:
+        """The values of a grid that is given by name or by value."""
+        return self.eps[eps] if isinstance(eps, str) else eps
+
+    def count(self, images: str | int | None) -> int | None:
+        """The number of images that is given by name or by value; None for all."""
+        return self.images[images] if isinstance(images, str) else images
+
+
+def declared() -> tuple[str, ...]:
+    """Names of the studies that come with QArmor."""
+    files = resources.files("qarmor.studies").iterdir()
+    return tuple(sorted(p.name.removesuffix(".toml") for p in files if p.name.endswith(".toml") and p.name != _CLAIMS))
+
+
+def read(study: str) -> Study:
+    """A study by name (``declared()``) or from a TOML file.
+
+    Raises:
+        FileNotFoundError: neither a name nor a file.
+        SpecError: not TOML, or not a study that can be.
+    """
+    path = Path(study)
+    if path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SpecError(f"{study}: not UTF-8 text ({error})") from error
+        return parse(text, study)
+    if study in declared():
+        return parse(resources.files("qarmor.studies").joinpath(f"{study}.toml").read_text(encoding="utf-8"), study)
+    raise FileNotFoundError(f"no study {study!r}: neither a file nor one of {', '.join(declared())}")
+
+
+def parse(text: str, name: str = "study") -> Study:
+    """A study from TOML text; ``name`` stands in messages. Raises SpecError."""
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{name}: not TOML: {error}") from error
+    return from_mapping(value, name)
+
+
+def from_mapping(value: Mapping[str, Any], name: str = "study") -> Study:
+    """A study from parsed TOML. Raises SpecError."""
+    try:
+        study = Study.model_validate(value)
+    except ValidationError as error:
+        raise SpecError(f"{name}: {_in_words(error, value)}") from error
+    for path, problem in _dangling(study):
+        raise SpecError(f"{name}: {path}: {problem}")
+    return study
+
+
+def _in_words(error: ValidationError, value: Mapping[str, Any]) -> str:
+    problems: dict[str, list[Any]] = {}
+    for one in error.errors(include_url=False):
+        problems.setdefault(_path(one, value), []).append(one)
+    # of a value that may be of several types, what is wrong with it as the type that it has
+    problems = {path: here for path, here in problems.items() if not any(other.startswith(f"{path}.") for other in problems)}
+    path, here = next(iter(problems.items()))
+    here = [one for one in here if not one["type"].endswith("_type")][:1] or here
+    if here[0]["type"] == "extra_forbidden":
+        said = "unknown key; remove it or look for a misspelling"
+    elif here[0]["type"] == "missing":
+        said = "is missing"
+    else:
+        got = here[0]["input"]
+        said = here[0]["msg"][0].lower() + here[0]["msg"][1:] + "".join(" or " + one["msg"].removeprefix("Input should be ") for one in here[1:])
+        said += "" if isinstance(got, dict | list) else f", got {got!r}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{path}: {said}{more}"
+
+
+def _path(problem: Any, value: Any) -> str:
+    """The path of a key as the user wrote it: pydantic's has names of types in it, too."""
+    parts = []
+    for number, part in enumerate(problem["loc"]):
+        if (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int)):
+            value = value[part]
+        elif problem["type"] != "missing" or number + 1 < len(problem["loc"]):
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _dangling(study: Study) -> list[tuple[str, str]]:
+    """Paths of names that name nothing, and what is wrong with each; and other impossible combinations that need no data."""
+    found: list[tuple[str, str]] = []
+
+    def known(path: str, names: list[str] | None, table: Mapping[str, object], what: str) -> None:
+        for name in names or ():
+            if name not in table:
+                found.append((path, f"there is no {what} {name!r}; there are {', '.join(map(str, table)) or 'none'}"))
+
+    for name, network in study.networks.items():
+        path = f"networks.{name}"
+        known(f"{path}.datasets", network.datasets, study.datasets, "data set")
+        if isinstance(network.epochs, dict):
+            known(f"{path}.epochs", [d for d in network.epochs if d != "default"], study.datasets, "data set")
+        if network.adversarial is not None:
+            known(f"{path}.adversarial.attack", [network.adversarial.attack], study.attacks, "attack")
+        trained = [k for k in ("network", "recipe", "epochs", "batch_size", "lr", "schedule", "adversarial") if getattr(network, k) is not None]
+        if network.model is not None and (trained or network.options):
+            found.append((f"{path}.model", f"a ready-made network is not trained; remove {(trained or ['options'])[0]!r} or model"))
+    found += _twice("seeds", study.seeds)
+    for label, preset in study.presets.items():
+        path = f"presets.{label}"
+        known(f"{path}.images", list(preset.images), study.images, "number of images")
+        known(f"{path}.eps", list(preset.eps), study.eps, "eps grid")
+        if isinstance(preset.epochs, dict):
+            known(f"{path}.epochs", list(preset.epochs), study.networks, "network")
+            for name, value in preset.epochs.items():
+                if isinstance(value, dict):
+                    known(f"{path}.epochs.{name}", [d for d in value if d != "default"], study.datasets, "data set")
+        found += [(f"{path}.seeds", "is empty; give one seed or more")] if preset.seeds == [] else _twice(f"{path}.seeds", preset.seeds or [])
+    for name, section in study.sections.items():
+        path = f"sections.{name}"
+        known(f"{path}.datasets", section.datasets, study.datasets, "data set")
+        for key in ("sources", "targets", "networks"):
+            known(f"{path}.{key}", getattr(section, key, None), study.networks, "network")
+        known(f"{path}.attacks", getattr(section, "attacks", None), study.attacks, "attack")
+        if isinstance(section, Probabilities):
+            known(f"{path}.attack", [section.attack], study.attacks, "attack")
+        found += _tables(study, path, section)
+    return found
+
+
+def _twice(path: str, seeds: list[int]) -> list[tuple[str, str]]:
+    return [(path, f"has a seed twice, got {seeds}")] if len(set(seeds)) < len(seeds) else []
+
+
+def _tables(study: Study, path: str, section: Any) -> list[tuple[str, str]]:
+    """What is wrong with a section's eps and images."""
+    found = []
+    eps, images = getattr(section, "eps", None), getattr(section, "images", None)
+    versions = {"": study.eps, **{f"presets.{label}.": preset.eps for label, preset in study.presets.items()}}
+    if isinstance(eps, str) and eps not in study.eps:
+        found.append((f"{path}.eps", f"there is no table eps.{eps}; there are {', '.join(study.eps) or 'none'}"))
+    if isinstance(images, str) and images not in study.images:
+        found.append((f"{path}.images", f"there is no images.{images}; there are {', '.join(study.images) or 'none'}"))
+    grids = {f"{where}eps.{eps}": table.get(eps) for where, table in versions.items()} if isinstance(eps, str) else {f"{path}.eps": eps}
+    for name, values in grids.items():
+        if values == []:
+            found.append((name, "is empty; give one value or more"))
+        elif isinstance(values, list) and (sorted(set(values)) != values or not all(map(math.isfinite, values))):
+            found.append((name, f"must rise strictly, got {values}"))
+    return found
+
+
+def resolve(study: Study, preset: str | None, name: str = "study") -> Study:
+    """The study with a preset merged in; by default ``quick`` where the study has presets.
+
+    Raises:
+        SpecError: the study has no such preset.
+    """
+    if preset is None:
+        preset = "quick" if "quick" in study.presets else None
+    if preset is None:
+        return study
+    if preset not in study.presets:
+        raise SpecError(f"{name}: it has no preset {preset!r}; it has {', '.join(study.presets) or 'none'}")
+    chosen = study.presets[preset]
+    networks = dict(study.networks)
+    for label, network in study.networks.items():
+        epochs = chosen.epochs.get(label) if isinstance(chosen.epochs, dict) else chosen.epochs
+        if epochs is not None and network.model is None:
+            networks[label] = network.model_copy(update={"epochs": epochs})
+    changes: dict[str, Any] = {"networks": networks, "images": study.images | chosen.images, "eps": study.eps | chosen.eps}
+    if chosen.seeds is not None:
+        changes["seeds"] = chosen.seeds
+    if chosen.train is not None:
+        changes["train"] = chosen.train
+    return study.model_copy(update=changes)

@@ -1,0 +1,44 @@
+"""Adversarial images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from qarmor.evaluation.craft import Adversarials, craft
+from qarmor.studies.tasks.common import Job, build_attack, dataset_for, dataset_of, read_network, read_tensors, test_images, write_tensors
+
+if TYPE_CHECKING:
+    from qarmor.studies.store import Store
+
+_FIELDS = ("x", "gradient_norms", "source_clean_predictions", "source_adversarial_predictions")
+
+
+def craft_images(job: Job) -> dict[str, Any]:
+    """Attacks the source of a ``craft`` task."""
+    spec = job.spec
+    source = read_network(job.store, job.task.inputs["source"]).to(torch.device(spec["device"]))
+    images = test_images(dataset_for(job), spec["images"], job.task.dataset)
+    made = craft(source, images, build_attack(spec["attack"]), spec["eps"], spec["seed"])
+    tensors: dict[str, Tensor] = {name: getattr(made, name) for name in _FIELDS}
+    write_tensors(job.folder / "adversarials.safetensors", {**tensors, "index": images.index, "y": images.y})
+    return {"source": job.task.context["source"]}
+
+
+def read_adversarials(store: Store, key: str, source: str, dataset: str) -> Adversarials:
+    """What a ``craft`` task made; ``source`` and ``dataset`` are the names in the study. The artefact is checked first."""
+    manifest = store.check(key)
+    spec = manifest.spec
+    tensors = read_tensors(store.folder(key) / "adversarials.safetensors")
+    images = test_images(dataset_of(manifest.made["source"], spec["data"]), spec["images"], dataset)
+    return Adversarials(
+        **{name: tensors[name] for name in _FIELDS},
+        images=images,
+        source=source,
+        attack=build_attack(spec["attack"]).name,
+        parameters=spec["attack"]["parameters"],
+        eps=spec["eps"],
+        seed=spec["seed"],
+    )

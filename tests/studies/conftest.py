@@ -1,0 +1,120 @@
+"""Small studies as files, run as a user runs them: by the command line, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SMALL = """
+title = "Small"
+images = {{ few = 20 }}
+[datasets.small]
+source = "small.npz"
+[networks.linear]
+epochs = {epochs}
+batch_size = 32
+[networks.qvc6]
+epochs = {epochs}
+batch_size = 8
+[networks.mlp]
+epochs = {epochs}
+batch_size = 32
+[attacks.pgd]
+steps = 5
+[attacks.fgsm]
+[sections.crossed]
+kind = "transfer"
+title = "Crossed"
+sources = ["linear", "qvc6", "mlp"]
+targets = ["linear", "qvc6", "mlp"]
+attacks = ["pgd", "fgsm"]
+eps = [0.1, 0.2]
+images = "few"
+[sections.looks]
+kind = "perturbations"
+title = "Looks"
+sources = ["linear"]
+attacks = ["pgd"]
+eps = 0.1
+images = "few"
+"""
+
+
+class Place:
+    """A folder with a data set and a study of it, and the command line in processes of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, *, epochs: int = 3, extra: str = "") -> None:
+        (self.path / "small.toml").write_text(SMALL.format(epochs=epochs) + extra)
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """`qarmor …` in a process group of its own, output to a file."""
+        with (self.path / "output.txt").open("a") as output:
+            command = [sys.executable, "-m", "qarmor", *arguments]
+            return subprocess.Popen(command, cwd=self.path, env=ENVIRONMENT, stdout=output, stderr=output, start_new_session=True)
+
+    def run(self, *arguments: str) -> str:
+        """`qarmor …` to its end; what it printed."""
+        command = [sys.executable, "-m", "qarmor", *arguments]
+        done = subprocess.run(command, cwd=self.path, env=ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.said()}"
+        return done.stdout
+
+    def said(self) -> str:
+        file = self.path / "output.txt"
+        return file.read_text() if file.exists() else ""
+
+    def undisturbed(self) -> str:
+        """The rows of the study, run in one process from beginning to end."""
+        self.run("run", "small.toml", "--out", "calm", "--engine", "inline")
+        return self.run("rows", "calm", "--json")
+
+    @property
+    def store(self) -> Path:
+        return self.path / "out" / "store"
+
+    @property
+    def journal(self) -> Path:
+        return self.store / "journal.jsonl"
+
+    def events(self) -> Counter[tuple[str, str]]:
+        """How often each event of each task stands in the journal."""
+        entries = map(json.loads, self.journal.read_text().splitlines())
+        return Counter((entry["key"], entry["event"]) for entry in entries)
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def place(tmp_path, tiny) -> Place:
+    part = {"x_train": tiny.train.x, "y_train": tiny.train.y, "x_test": tiny.test.x, "y_test": tiny.test.y}
+    np.savez(tmp_path / "small.npz", **{k: v.numpy() for k, v in part.items()})
+    made = Place(tmp_path)
+    made.write()
+    return made
+
+
+@pytest.fixture(scope="session")
+def bright(tmp_path_factory) -> Path:
+    """An .npz file of three classes of 1x8x8 images, a bright third each: 48 to train, 24 to test."""
+    rng = np.random.default_rng(1)
+
+    def part(n: int) -> tuple[np.ndarray, np.ndarray]:
+        y = np.arange(n) % 3
+        x = 0.4 * rng.random((n, 1, 8, 8))
+        for k in range(3):
+            x[y == k, :, :, 2 * k : 2 * k + 3] += 0.5
+        return x.astype(np.float32), y
+
+    (x_train, y_train), (x_test, y_test) = part(48), part(24)
+    path = tmp_path_factory.mktemp("data") / "bright.npz"
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return path
