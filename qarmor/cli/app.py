@@ -72,9 +72,15 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     except (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if debug:
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(_said(error).split()) or type(error).__name__
         print(f"qarmor: {text}", file=sys.stderr)
         return 1
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def usage(make: Callable[[], T], *kinds: type[Exception]) -> T:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from qarmor.cli.app import DatasetArgument, DeviceOption, SeedOption, ThreadsOption, app, check_device, out, usage
-from qarmor.cli.studies import finish
+from qarmor.cli.studies import finish, page
 
 if TYPE_CHECKING:
     from qarmor.studies.folder import Folder
@@ -61,20 +61,17 @@ def demo(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the page and its data.")] = Path("qarmor-demo"), seed: SeedOption = 0
 ) -> None:
     """Train and attack networks on the embedded digits; about a minute, then open index.html in the folder."""
-    from qarmor import report
     from qarmor.studies import run as studies
     from qarmor.studies import spec
+    from qarmor.types import Rows
 
     study = spec.read("digits").model_copy(update={"seeds": [seed], "image_seed": seed})
     command = "qarmor demo" + (f" --out {shlex.quote(str(out_dir))}" if out_dir != Path("qarmor-demo") else "") + (f" --seed {seed}" if seed else "")
     status = finish(studies.Request("digits", study, command=command), out_dir, studies.Engine("inline"))
-    page = report.write(out_dir)
-    from qarmor.types import Rows
-
     rows = Rows.from_json((out_dir / "rows.json").read_text(encoding="utf-8"))
     margin = Rows(row for row in rows if row.parameters.get("loss") == "margin" and row.eps == 0.1)
     _print_transfer(rows.where(source="", n=max(row.n for row in rows.where(source=""))), margin)
-    out.print(f"Open {page.resolve()}", soft_wrap=True, markup=False, highlight=False)
+    page(out_dir)
     raise typer.Exit(status)
 
 

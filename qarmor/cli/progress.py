@@ -90,7 +90,7 @@ def _lines(state: "State", store: "Store", stop: threading.Event) -> None:
     while not stop.wait(_REFRESH):
         now = running(state, store)
         doing = "; ".join(f"{label} {100 * fraction:.0f} %" if fraction else label for label, _, fraction in now[:3])
-        line = f"{_headline(state, now)}: {doing}"
+        line = f"{_headline(state, now)}: {doing or 'waiting for workers'}"
         if time.monotonic() - said > _LINE_EVERY and line != last:
             said, last = time.monotonic(), line
             print(line, file=sys.stderr, flush=True)

@@ -52,11 +52,20 @@ def finish(request: "Request", folder: Path, engine: "Engine", *, store: str = "
     except KeyboardInterrupt:
         print("qarmor: stopped; what was finished is kept, run the same command again to go on", file=sys.stderr)
         raise typer.Exit(1) from None
-    for key, outcome in state.failed.items():
-        print(f"qarmor: failed: {outcome.error} (log: {folder / 'logs' / key[:16]}.log)", file=sys.stderr)
-    if state.left_out:
-        print(f"qarmor: {len(state.left_out)} tasks were left out, since they need what failed", file=sys.stderr)
+    if state.failed:
+        left = f", {len(state.left_out)} were left out, since they need what failed" if state.left_out else ""
+        print(f"qarmor: {len(state.failed)} of {state.total} tasks failed{left}; the logs are in {folder / 'logs'}", file=sys.stderr)
     return 1 if state.failed else 0
+
+
+def page(folder: Path) -> None:
+    """Write the page of a study's folder, and say where it is."""
+    from qarmor import report
+    from qarmor.studies.store import in_words
+
+    with in_words(folder):
+        written = report.write(folder)
+    out.print(f"Open {written.resolve()}", soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command("run")
@@ -74,7 +83,6 @@ def run_study(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the tasks, and what they will cost.")] = False,
 ) -> None:
     """Run a study: what is missing of it is made, and its page written. Kill it and run it again whenever you like."""
-    from qarmor import report
     from qarmor.studies import run as studies
     from qarmor.studies import spec
 
@@ -91,8 +99,7 @@ def run_study(
         return
     options = studies.Engine(engine.value, scheduler, workers, part)
     status = usage(lambda: finish(request, folder, options), spec.SpecError)
-    page = report.write(folder)
-    out.print(f"Open {page.resolve()}", soft_wrap=True, markup=False, highlight=False)
+    page(folder)
     raise typer.Exit(status)
 
 
@@ -126,8 +133,6 @@ def _dry_run(request: "Request", folder: Path, workers: int | None) -> None:
 @app.command()
 def status(folder: FolderArgument) -> None:
     """How far a study is: tasks by data set and kind, what is being done, what failed."""
-    import time
-
     from qarmor.studies import folder as folders
 
     opened = folders.read(folder)
@@ -144,10 +149,10 @@ def status(folder: FolderArgument) -> None:
     out.print(table)
     labels = {key: task.label for plan in opened.plans for key, task in plan.tasks.items()}
     for path in sorted((store.root / "work").glob("*.progress")):
-        said = json.loads(path.read_text(encoding="utf-8"))
-        age = time.time() - said["at"]
-        words = f"being done: {said['label']}, {100 * said['fraction']:.0f} %" if age < 60 else f"begun {progress.duration(age)} ago: {said['label']}"
-        out.print(words + (f", {said['text']}" if said["text"] != "starting" else ""), markup=False, highlight=False)
+        if store.busy(path.stem):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            words = f", {said['text']}" if said["text"] != "starting" else ""
+            out.print(f"being done: {said['label']}, {100 * said['fraction']:.0f} %{words}", soft_wrap=True, markup=False, highlight=False)
     for path in sorted((folder / "logs").glob("*.log")):
         key = next((key for key in labels if key.startswith(path.stem)), "")
         if key and not store.has(key):
@@ -177,12 +182,11 @@ def _tell(done: int, total: int, text: str) -> None:
 @app.command()
 def report(folder: FolderArgument) -> None:
     """Gather what a study has found so far and write its page."""
-    from qarmor import report as reports
     from qarmor.studies import collect
     from qarmor.studies import folder as folders
 
     collect.collect(folders.read(folder), {})
-    out.print(f"Open {reports.write(folder).resolve()}", soft_wrap=True, markup=False, highlight=False)
+    page(folder)
 
 
 @app.command()

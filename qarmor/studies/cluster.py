@@ -7,8 +7,9 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from qarmor.studies.tasks.execute import Outcome, execute
 
 _RETRIES = 2  # times that a task is tried again when its worker died
 _ANY_PORT = "127.0.0.1:0"  # the usual one is taken when two studies run on a machine
+_REPLACE_EVERY = 3.0  # a worker that dies while its guardian starts it anew is given up by Dask, so it is asked for again
 _NO_WORKERS = 600.0  # seconds without any worker until a run gives up
 _SYSTEMS = {"slurm": "SLURM", "pbs": "PBS", "sge": "SGE", "lsf": "LSF", "htcondor": "HTCondor", "oar": "OAR", "moab": "Moab"}
 
@@ -46,18 +48,23 @@ def dask_setup(worker: Any) -> None:
 class Workers:
     """Tasks on the workers of a Dask client."""
 
-    def __init__(self, client: distributed.Client, root: Path) -> None:
-        self._client, self._root = client, root.resolve()
+    def __init__(self, client: distributed.Client, root: Path, replace: Callable[[], object] | None = None, number: int = 0) -> None:
+        """``replace`` is called now and then while there are fewer than ``number`` workers."""
+        self._client, self._root, self._replace, self._wanted = client, root.resolve(), replace, number
         self._finished: queue.SimpleQueue[tuple[Task, Any]] = queue.SimpleQueue()
         self._futures: dict[str, Any] = {}
-        self._number, self._seen = 0, time.monotonic()
+        self._number, self._seen, self._replaced = 0, time.monotonic(), time.monotonic()
 
     @property
     def slots(self) -> int:
         """One task a worker thread."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        now = time.monotonic()
         if workers:
-            self._seen = time.monotonic()
+            self._seen = now
+        if self._replace is not None and len(workers) < self._wanted and now > self._replaced + _REPLACE_EVERY:
+            self._replaced = now
+            self._replace()
         return sum(w["nthreads"] for w in workers.values())
 
     def submit(self, task: Task) -> None:
@@ -109,6 +116,7 @@ def workers(
         "distributed.scheduler.allowed-failures": _RETRIES,
         "distributed.comm.timeouts.connect": "30s",
         "distributed.worker.daemon": True,
+        "distributed.deploy.lost-worker-timeout": "2s",
         "distributed.admin.tick.limit": "1h",
     }
     with dask.config.set(settings):
@@ -120,9 +128,10 @@ def workers(
             with client:
                 yield Workers(client, root)
             return
-        made = _queued(cluster, threads, root.parent / "logs") if cluster is not None else _local(threads, number or local_workers(threads, memory))
+        wanted = cluster.workers if cluster is not None else number or local_workers(threads, memory)
+        made = _queued(cluster, threads, root.parent / "logs") if cluster is not None else _local(threads, wanted)
         with made, distributed.Client(made, set_as_default=False) as client:
-            yield Workers(client, root)
+            yield Workers(client, root, None if cluster is not None else partial(made.scale, wanted), wanted)
 
 
 def environment(threads: int) -> dict[str, str]:

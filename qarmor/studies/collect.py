@@ -175,6 +175,8 @@ def _section(folder: Folder, name: str, section: spec.Section, finished: Mapping
 
 
 def _reason(ready: int, planned: int, unplanned: list[str]) -> str:
+    if not planned and not unplanned:
+        return "nothing of it can be made of these data sets and networks"
     if not ready:
         return "not run"
     parts = [f"{planned - ready} of {planned} tasks are not finished"] if ready < planned else []
@@ -193,7 +195,8 @@ def _perturbation(folder: Folder, task: Task, role: str) -> dict[str, Any]:
     tensors = read_tensors(folder.store.folder(task.key) / "perturbations.safetensors")
     attack, source = role.split("|")
     shares = tensors["shares"][~tensors["shares"].isnan()]
-    mean, error = float(shares.mean()), float(shares.std()) / max(len(shares), 1) ** 0.5
+    mean = float(shares.mean()) if len(shares) else None
+    error = 1.96 * float(shares.std()) / len(shares) ** 0.5 if len(shares) > 1 else None
     crafted = folder.store.manifest(task.inputs["adversarials"])
     return {
         "dataset": task.dataset,
@@ -202,8 +205,8 @@ def _perturbation(folder: Folder, task: Task, role: str) -> dict[str, Any]:
         "eps": crafted.spec["eps"],
         "n": len(tensors["shares"]),
         "share": mean,
-        "share_low": mean - 1.96 * error,
-        "share_high": mean + 1.96 * error,
+        "share_low": None if mean is None or error is None else mean - error,
+        "share_high": None if mean is None or error is None else mean + error,
         **{name: tensors[name].tolist() for name in ("labels", "clean_predictions", "adversarial_predictions")},
         "arrays": _arrays(folder, task, {name: tensors[name] for name in ("clean", "adversarial", "perturbation")}),
     }

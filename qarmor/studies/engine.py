@@ -170,8 +170,9 @@ class Run:
             raise StoreError(0, outcome.error)
         elif outcome.damaged in self.tasks and self.remakes.get(key, 0) < _REMAKES:
             self.remakes[key] = self.remakes.get(key, 0) + 1
-            if not self.store.sound(outcome.damaged):
-                self.made.discard(outcome.damaged)
+            if not self.store.sound(outcome.damaged) and outcome.damaged in self.made:
+                self.made.remove(outcome.damaged)
+                state.done -= outcome.damaged in self.goals
         else:
             self._fail(task, outcome)
         self._recount()

@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
-_INSTALLED = tuple({Path(p) for p in (*site.getsitepackages(), site.getusersitepackages(), *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))})
+_INSTALLED = tuple(
+    {Path(p) for p in (*site.getsitepackages(), site.getusersitepackages(), *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))}
+)
 
 
 def fingerprint(modules: Iterable[str]) -> str:

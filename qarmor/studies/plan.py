@@ -96,7 +96,7 @@ class _Planner:
             "test": len(test),
             "shape": list(self.data.shape),
             "classes": list(self.data.classes),
-            "majority": float(counts.max() / len(test)),
+            "majority": int(counts.max()) / len(test),
             "sources": dict(self.data.sources),
             "digest": self.digest,
             "networks": {},
@@ -187,6 +187,10 @@ class _Planner:
         named = entry.model or entry.network or label
         return modules_of(*structure.modules(), *([named_object(named)] if ":" in named and not Path(named).exists() else []))
 
+    def _code_of_attack(self, label: str) -> set[str]:
+        named = self.study.attacks[label].attack or label
+        return modules_of(self.built[label], *([named_object(named)] if ":" in named else []))
+
     def network(self, label: str, seed: int, section: str) -> Task:
         """The task that makes a network."""
         entry = self.study.networks[label]
@@ -217,7 +221,7 @@ class _Planner:
         passes = 1.0
         if recipe.adversarial is not None and (adversarial := self.study.networks[label].adversarial):
             entries["adversarial"] = {**entries["adversarial"], "attack": self._attack_spec(adversarial.attack)}
-            code |= modules_of(recipe.adversarial.attack)
+            code |= self._code_of_attack(adversarial.attack)
             passes += recipe.adversarial.fraction * costs.passes(recipe.adversarial.attack.parameters)
         fields = {"data": self.digest, "images": images, "network": network, "options": options, "recipe": entries, "seed": seed}
         structure = self._structure(label, seed)
@@ -241,7 +245,7 @@ class _Planner:
         structure, n = self._structure(source, seed), self._size(images)
         seconds = costs.attack_seconds(structure, self.data.shape, n) * (costs.passes(self.built[attack].parameters) if eps else 1)
         label = f"{attack} on {_with_seed(source, seed)}, eps {eps:g}, {n} images"
-        code, memory = modules_of(self.built[attack]), costs.memory(structure, self.data)
+        code, memory = self._code_of_attack(attack), costs.memory(structure, self.data)
         return self.plan.add(
             self._task("craft", label, fields, {"source": made.key}, seconds=seconds, memory=memory, code=code), section, f"{attack}|{source}|{eps!r}"
         )
@@ -319,7 +323,7 @@ class _Planner:
         fields = {"data": self.digest, "images": self.images(section.images), "attack": self._attack_spec(section.attack), "eps": grid, "seed": seed}
         passes = costs.passes(self.built[section.attack].parameters) * len(grid)
         seconds = sum(costs.attack_seconds(self._structure(n, seed), self.data.shape, 4) for n in networks) * passes
-        code = modules_of(self.built[section.attack])
+        code = self._code_of_attack(section.attack)
         task = self._task("probabilities", f"class probabilities under {section.attack}", fields, inputs, seconds=seconds, code=code)
         self.plan.add(task, name, section.attack)
 

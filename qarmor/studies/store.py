@@ -106,8 +106,11 @@ class Store:
             StoreError: they cannot.
         """
         with in_words(self.root):
-            for name in ("objects", "work", "locks", "damaged", "tmp"):
-                (self.root / name).mkdir(parents=True, exist_ok=True)
+            try:
+                for name in ("objects", "work", "locks", "damaged", "tmp"):
+                    (self.root / name).mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # e.g. below /proc
+                raise StoreError(error.errno, f"{self.root}: this folder cannot be made; {_ELSEWHERE}") from error
             with tempfile.TemporaryFile(dir=self.root / "tmp") as file:
                 file.write(b"x")
 
@@ -139,7 +142,7 @@ class Store:
             value = json.loads(text)
             entries = {name: value[name] for name in ("key", "kind", "spec", "inputs", "files", "made")}
             sound = text == _sealed(entries) and entries["key"] == key
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged(key, f"artefact {key[:12]} in {path.parent}: its manifest cannot be read ({error})") from error
         if not sound:
             raise Damaged(key, f"artefact {key[:12]} in {path.parent}: its manifest was changed")
@@ -236,6 +239,17 @@ class Store:
             if self.has(key):
                 path.unlink(missing_ok=True)
             lock.release()
+
+    def busy(self, key: str) -> bool:
+        """Whether some process holds the lock of ``key``."""
+        path = self.root / "locks" / f"{key}.lock"
+        if not path.exists():
+            return False
+        try:
+            with filelock.FileLock(path, timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
 
     def note(self, key: str, event: str) -> None:
         """Add a line to the journal: what was begun, made, and which stages were gone through. Nothing is read from it; it is for people to count."""

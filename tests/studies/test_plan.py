@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import qarmor
-from qarmor.studies import plan, spec
+from qarmor.studies import fingerprint, plan, spec
 from qarmor.studies.engine import Inline, Run
 from qarmor.studies.plan import Plan
 from qarmor.studies.spec import SpecError
@@ -377,6 +377,28 @@ def test_own_data_set_networks_and_attack_plan_and_run(own, tmp_path):
     assert (state.done, state.failed) == (len(made.tasks), {})
 
 
+def test_the_module_of_a_factory_counts_also_where_it_returns_something_of_ours(own):
+    factories = "def attack():\n    return PGD(steps=VALUE - VALUE + 2)\ndef network(dataset):\n    return Linear(dataset.shape, VALUE - VALUE + 2)\n"
+    name = own("from qarmor.attacks import PGD\nfrom qarmor.models import Linear\n" + factories.replace("VALUE", "1"))
+    text = OWN_STUDY.replace("MODULE:Shift", f"{name}:attack").replace("sign = -1.0\n", "").replace("MODULE:network", f"{name}:network")
+    study = spec.parse(text.replace("options = { width = 2 }\n", "").replace("MODULE", own(OWN)))
+
+    def keys() -> set[str]:
+        fingerprint._fingerprint.cache_clear()
+        made = plan.make(study, "mine")
+        return {t.key for t in made.tasks.values() if t.kind == "train" or "on ready" in t.label}
+
+    before = keys()
+    path = Path(f"{name}.py")
+    path.write_text("# edited\n" + path.read_text())
+    assert keys() == before
+    path.write_text(path.read_text().replace("1 - 1", "2 - 2"))
+    after = keys()
+    assert len(after) == len(before) == 3 + 1  # one training; the attack on the ready network, and who is judged on it
+    # its clean verdict depends on neither
+    assert len(after & before) == 0
+
+
 def test_json_round_trip(make):
     made = make(STUDY.replace('title = "t"', 'title = "t"\nseeds = [0, 1]') + SECOND)
     back = Plan.from_json(made.to_json())
@@ -434,10 +456,12 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import qarmor
+from qarmor import data, models
 from qarmor.studies import plan, spec
 
 root, study, edits = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 assert Path(qarmor.__file__).is_relative_to(root)
+models.build("qvc2", data.load(spec.read(study).datasets["d"].source))  # loads what is loaded late
 for label, files in edits.items():
     before = {name: (root / "qarmor" / name).read_text() for name in files}
     for name, (old, new) in files.items():

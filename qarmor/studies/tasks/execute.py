@@ -9,6 +9,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -76,6 +77,8 @@ def execute(root: str, task: Task, label: str = "") -> Outcome:
         notes = tuple(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
         return Outcome(task.key, "made", time.monotonic() - began, notes=notes)
     except Exception as error:  # whatever a task raises must not stop the others
+        with suppress(OSError):
+            store.progress_file(task.key).unlink(missing_ok=True)
         text = " ".join(str(error.strerror if isinstance(error, StoreError) else error).split()) or type(error).__name__
         fatal = isinstance(error, StoreError) and not isinstance(error, Damaged)
         damaged = error.key if isinstance(error, Damaged) else ""
