@@ -218,3 +218,22 @@ def rows(
                 row.dataset, row.source, row.target, attack, eps, row.metric, f"{row.value:.3f}", interval, str(row.n), ", ".join(row.flags)
             )
         out.print(table)
+
+
+@app.command()
+def export(
+    folder: FolderArgument,
+    target: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    section: Annotated[list[str] | None, typer.Option(help="Sections whose figures are wanted; all by default.")] = None,
+) -> None:
+    """Write what is small enough for version control: rows, networks, claims, figures, weights of quantum networks."""
+    from qarmor.studies import collect
+    from qarmor.studies import export as exporting
+    from qarmor.studies import folder as folders
+
+    opened = folders.read(folder)
+    collect.collect(opened, {})
+    page(folder)
+    exporting.export(opened, target, list(section or ()))
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    out.print(f"{target}: {size / 2**20:.2f} MB", soft_wrap=True, markup=False, highlight=False)

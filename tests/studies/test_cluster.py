@@ -117,7 +117,7 @@ def test_slurm(place):
     assert place.run("rows", "out", "--json") == wanted
     made = {json.loads(path.read_text())["made"]["by"] for path in (place.store / "objects").rglob("manifest.json")}
     assert len(made) >= 1
-    assert list((place.path / "out" / "logs").glob("slurm-*.out"))
+    assert list((place.path / "out" / "logs").glob("dask-worker-*.out"))
 
 
 @pytest.mark.skipif(not slurm_is_up(), reason="no SLURM answers here (sinfo)")
@@ -125,7 +125,7 @@ def test_slurm_job_array(place):
     wanted = place.undisturbed()
     command = f"{sys.executable} -m qarmor run small.toml --out out --shard $SLURM_ARRAY_TASK_ID/2"
     done = subprocess.run(["sbatch", "-W", "--array=1-2", "--mem=1000", "--wrap", command], cwd=place.path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in place.path.glob("slurm-*.out"))
+    assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in place.path.glob("dask-worker-*.out"))
     assert re.search(r"Submitted batch job \d+", done.stdout)
     assert place.run("rows", "out", "--json") == wanted
     assert {n for (_, event), n in place.events().items() if event == "made"} == {1}

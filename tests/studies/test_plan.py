@@ -455,13 +455,15 @@ EDITS = {
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
+import torch
 import qarmor
 from qarmor import data, models
 from qarmor.studies import plan, spec
 
 root, study, edits = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 assert Path(qarmor.__file__).is_relative_to(root)
-models.build("qvc2", data.load(spec.read(study).datasets["d"].source))  # loads what is loaded late
+with torch.device("meta"):
+    models.build("qvc2", data.load(spec.read(study).datasets["d"].source))  # loads what is loaded late
 for label, files in edits.items():
     before = {name: (root / "qarmor" / name).read_text() for name in files}
     for name, (old, new) in files.items():

@@ -1,0 +1,92 @@
+"""What is small enough for version control, or for a paper's supplement: rows, networks, claims, figures, weights of quantum networks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qarmor import models
+from qarmor.studies import collect
+from qarmor.studies.folder import Folder
+from qarmor.studies.store import in_words
+from qarmor.studies.task import Task
+from qarmor.types import Row
+
+_FIELDS = ("source", "target", "attack", "eps", "metric", "value", "successes", "n", "low", "high", "majority", "seed", "key", "flags")
+_NETWORK_FIELDS = (
+    *("name", "dataset", "architecture", "parameters", "recipe_name", "recipe", "epochs", "train_images", "seconds", "key"),
+    *("clean", "clean_low", "clean_high", "clean_n"),
+)
+
+
+def export(folder: Folder, target: Path, sections: list[str]) -> None:
+    """Write into ``target``: ``rows-DATASET.csv``, ``networks.csv``, ``claims.json``, ``figures/`` of ``sections`` (all, if none), ``weights/``.
+
+    The page of the study must have been written. Keys are cut to 12 characters; attacks are named as in the study.
+
+    Raises:
+        StoreError: ``target`` cannot be written.
+    """
+    finished = collect.done(folder)
+    results = json.loads((folder.path / "results.json").read_text(encoding="utf-8"))
+    with in_words(target):
+        for name in ("figures", "weights"):
+            (target / name).mkdir(parents=True, exist_ok=True)
+        labels = _attack_labels(folder)
+        rows = collect.rows(folder, finished)
+        for plan in folder.plans:
+            some = [row for row in rows if row.dataset == f"{plan.dataset}/test"]
+            (target / f"rows-{plan.dataset}.csv").write_text(_csv(some, labels), encoding="utf-8")
+        (target / "networks.csv").write_text(_networks(results["networks"]), encoding="utf-8")
+        if (folder.path / "claims.json").exists():
+            shutil.copy(folder.path / "claims.json", target / "claims.json")
+        for path in sorted((folder.path / "figures").glob("*.svg")):
+            if not sections or path.name.split("_")[0] in sections:
+                shutil.copy(path, target / "figures" / path.name)
+        for entry in results["networks"]:
+            if entry["kind"] == "quantum" and entry["key"] in finished:
+                _weights(folder, finished[entry["key"]], entry, target / "weights" / entry["dataset"] / f"{entry['name']}.safetensors")
+
+
+def _attack_labels(folder: Folder) -> dict[str, str]:
+    return {
+        json.dumps([entry["name"], entry["parameters"]], sort_keys=True): name
+        for plan in folder.plans
+        for name, entry in plan.about["attacks"].items()
+    }
+
+
+def _csv(rows: list[Row], labels: Mapping[str, str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_FIELDS)
+    for row in rows:
+        attack = labels.get(json.dumps([row.attack, dict(row.parameters)], sort_keys=True), row.attack)
+        shown: dict[str, Any] = {"attack": attack, "key": row.key[:12], "flags": " ".join(row.flags)}
+        values = [shown.get(name, getattr(row, name)) for name in _FIELDS]
+        writer.writerow(
+            ["" if v is None else f"{v:.4f}" if isinstance(v, float) and name != "eps" else v for name, v in zip(_FIELDS, values, strict=True)]
+        )
+    return text.getvalue()
+
+
+def _networks(entries: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_NETWORK_FIELDS)
+    for entry in entries:
+        shown = {**entry, "key": entry["key"][:12]}
+        writer.writerow(["" if shown[name] is None else shown[name] for name in _NETWORK_FIELDS])
+    return text.getvalue()
+
+
+def _weights(folder: Folder, task: Task, entry: Mapping[str, Any], path: Path) -> None:
+    made = folder.store.folder(task.key) / "network.safetensors"
+    recipe = {**task.spec["recipe"], "name": task.context["recipe"], "network": task.spec["options"]}
+    about = {"dataset": entry["dataset"], "seed": entry["seed"], "accuracy": entry["clean"], "threads": task.spec["threads"]}
+    models.save(models.load(made), path, recipe=recipe, **about)
