@@ -26,6 +26,7 @@ _RETRIES = 2  # times that a task is tried again when its worker died
 _ANY_PORT = "127.0.0.1:0"  # the usual one is taken when two studies run on a machine
 _REPLACE_EVERY = 3.0  # a worker that dies while its guardian starts it anew is given up by Dask, so it is asked for again
 _NO_WORKERS = 600.0  # seconds without any worker until a run gives up
+_LOST = "the connection to Dask's scheduler is lost; what was finished is kept, run the same command again to go on"
 _SYSTEMS = {"slurm": "SLURM", "pbs": "PBS", "sge": "SGE", "lsf": "LSF", "htcondor": "HTCondor", "oar": "OAR", "moab": "Moab"}
 
 
@@ -58,7 +59,7 @@ class Workers:
     @property
     def slots(self) -> int:
         """One task a worker thread."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers = self._client.scheduler_info(n_workers=-1).get("workers", {})
         now = time.monotonic()
         if workers:
             self._seen = now
@@ -69,6 +70,8 @@ class Workers:
 
     def submit(self, task: Task) -> None:
         """Hand a task to the scheduler."""
+        if self._client.status != "running":
+            raise EngineError(_LOST)
         self._number += 1
         name = f"{task.kind}-{task.key[:12]}-{self._number}"
         future = self._client.submit(execute, str(self._root), task, key=name, pure=False, retries=0, allow_other_workers=False)
@@ -84,7 +87,7 @@ class Workers:
         except queue.Empty:
             pass
         if not outcomes and self._client.status != "running":
-            raise EngineError("the connection to Dask's scheduler is lost; what was finished is kept, run the same command again to go on")
+            raise EngineError(_LOST)
         if not outcomes and time.monotonic() - self._seen > _NO_WORKERS:
             raise EngineError(f"no worker for {_NO_WORKERS:.0f} s; look at the cluster's queue, then run the same command again to go on")
         return outcomes
@@ -111,7 +114,8 @@ def workers(
     Raises:
         EngineError: there is no scheduler at the address, or the cluster refuses its options.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client", "distributed.core", "distributed.comm", "distributed.scheduler", "distributed.nanny"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it comes as an EngineError or a failed task
     settings = {
         "distributed.scheduler.allowed-failures": _RETRIES,
         "distributed.comm.timeouts.connect": "30s",

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -88,6 +89,27 @@ with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_addre
         cluster.communicate("\n")
 
 
+def test_a_scheduler_that_dies_is_told_in_one_line_and_nothing_is_lost(place):
+    place.write(epochs=400)
+    script = """
+import distributed
+with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+    print(cluster.scheduler_address, flush=True)
+    input()
+"""
+    cluster = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=place.path)
+    runner = place.start("run", "small.toml", "--out", "out", "--scheduler", cluster.stdout.readline().strip())
+    while not place.journal.exists():
+        time.sleep(0.05)
+    cluster.kill()
+    assert runner.wait() == 1
+    assert "qarmor: the connection to Dask's scheduler is lost; what was finished is kept" in place.said()
+    assert "Traceback" not in place.said()
+    cluster.communicate()
+    place.run("run", "small.toml", "--out", "out", "--only", "looks")
+    assert "no problems" in place.run("verify", "out")
+
+
 def test_workers_share_out_the_cores():
     cores = len(os.sched_getaffinity(0))
     assert local_workers(1, 1) == cores
@@ -106,10 +128,11 @@ options = { memory = "1GB", interface = "lo", walltime = "00:15:00" }
 
 
 def slurm_is_up() -> bool:
-    return shutil.which("sinfo") is not None and subprocess.run(["sinfo", "-h", "-o", "%t"], capture_output=True, text=True).stdout.strip() != ""
+    """Whether a job gets through."""
+    return shutil.which("srun") is not None and subprocess.run(["srun", "--immediate=20", "true"], capture_output=True).returncode == 0
 
 
-@pytest.mark.skipif(not slurm_is_up(), reason="no SLURM answers here (sinfo)")
+@pytest.mark.skipif(not slurm_is_up(), reason="no SLURM takes a job here (srun)")
 def test_slurm(place):
     wanted = place.undisturbed()
     place.write(extra=SLURM)
@@ -120,7 +143,7 @@ def test_slurm(place):
     assert list((place.path / "out" / "logs").glob("dask-worker-*.out"))
 
 
-@pytest.mark.skipif(not slurm_is_up(), reason="no SLURM answers here (sinfo)")
+@pytest.mark.skipif(not slurm_is_up(), reason="no SLURM takes a job here (srun)")
 def test_slurm_job_array(place):
     wanted = place.undisturbed()
     command = f"{sys.executable} -m qarmor run small.toml --out out --shard $SLURM_ARRAY_TASK_ID/2"

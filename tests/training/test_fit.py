@@ -11,6 +11,7 @@ import torch
 
 from qarmor import models
 from qarmor.training import Adversarial, Recipe, TrainingError, fit, recipe_for
+from qarmor.training.checkpoint import CheckpointError
 from qarmor.training.fit import batches, learning_rate
 from qarmor.types import Images
 
@@ -94,6 +95,16 @@ def test_a_killed_training_goes_on_to_the_same_weights(name, tmp_path):
     assert whole[1:] == resumed[1:]
     for key, value in whole[0].items():
         assert torch.equal(value, resumed[0][key]), key
+
+
+def test_one_changed_bit_in_a_checkpoint_is_found(tiny, tmp_path):
+    recipe, path = Recipe(epochs=1), tmp_path / "c"
+    trained("linear", tiny, recipe, checkpoint=path)
+    whole = path.read_bytes()
+    for place in (0, 20, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(CheckpointError, match="cannot be read|is damaged"):
+            trained("linear", tiny, recipe, checkpoint=path)
 
 
 def test_a_checkpoint_of_another_training_is_refused(tiny, tmp_path):
