@@ -224,7 +224,7 @@ def rows(
 def export(
     folder: FolderArgument,
     target: Annotated[Path, typer.Argument(help="Folder to write into.")],
-    section: Annotated[list[str] | None, typer.Option(help="Sections whose figures are wanted; all by default.")] = None,
+    figure: Annotated[list[str] | None, typer.Option(help="Which figures, e.g. 'fig2_*'; may be given several times; all by default.")] = None,
 ) -> None:
     """Write what is small enough for version control: rows, networks, claims, figures, weights of quantum networks."""
     from qarmor.studies import collect
@@ -234,6 +234,6 @@ def export(
     opened = folders.read(folder)
     collect.collect(opened, {})
     page(folder)
-    exporting.export(opened, target, list(section or ()))
+    exporting.export(opened, target, list(figure or ()))
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     out.print(f"{target}: {size / 2**20:.2f} MB", soft_wrap=True, markup=False, highlight=False)

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ _NETWORK_FIELDS = (
 )
 
 
-def export(folder: Folder, target: Path, sections: list[str]) -> None:
-    """Write into ``target``: ``rows-DATASET.csv``, ``networks.csv``, ``claims.json``, ``figures/`` of ``sections`` (all, if none), ``weights/``.
+def export(folder: Folder, target: Path, figures: list[str]) -> None:
+    """Write into ``target``: ``rows-DATASET.csv``, ``networks.csv``, ``claims.json``, ``figures/`` that match a pattern (all, if none), ``weights/``.
 
     The page of the study must have been written. Keys are cut to 12 characters; attacks are named as in the study.
 
@@ -46,7 +47,7 @@ def export(folder: Folder, target: Path, sections: list[str]) -> None:
         if (folder.path / "claims.json").exists():
             shutil.copy(folder.path / "claims.json", target / "claims.json")
         for path in sorted((folder.path / "figures").glob("*.svg")):
-            if not sections or path.name.split("_")[0] in sections:
+            if not figures or any(fnmatch(path.name, pattern) for pattern in figures):
                 shutil.copy(path, target / "figures" / path.name)
         for entry in results["networks"]:
             if entry["kind"] == "quantum" and entry["key"] in finished:
