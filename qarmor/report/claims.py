@@ -41,8 +41,9 @@ class Claim:
 
     @property
     def reasons(self) -> str:
-        """Why nothing was measured, each reason once."""
-        return "; ".join(dict.fromkeys(verdict.reason for cell in self.cells for verdict in cell.verdicts if verdict.reason))
+        """Why nothing was measured: the first reason, and how many others there are for other variants and data sets."""
+        found = list(dict.fromkeys(verdict.reason for cell in self.cells for verdict in cell.verdicts if verdict.reason))
+        return f"{found[0]}{f'; {len(found) - 1} more alike for other variants' if len(found) > 1 else ''}" if found else ""
 
     @property
     def verdicts(self) -> list[Verdict]:
