@@ -23,13 +23,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, fetch and check data sets.")
 app.add_typer(data_app, name="data")
 
-out = Console()
+out = Console(markup=False)
 if not out.is_terminal:
-    out = Console(width=int(os.environ.get("COLUMNS", "160")))  # on a pipe nothing should be cut off at 80 columns
+    out = Console(markup=False, width=int(os.environ.get("COLUMNS", "160")))  # on a pipe nothing should be cut off at 80 columns
 T = TypeVar("T")
 
 DatasetArgument = Annotated[str, typer.Argument(help="Name of a data set (`qarmor data list`), path of an .npz file, or package.module:factory.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 ThreadsOption = Annotated[int, typer.Option(help="Threads of torch. Part of the recipe: its sums, and so the last digits, depend on them.", min=1)]
 DeviceOption = Annotated[str, typer.Option(help="Where to compute, e.g. cpu, cuda or mps.")]
 
@@ -75,6 +75,14 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         text = " ".join(_said(error).split()) or type(error).__name__
         print(f"qarmor: {text}", file=sys.stderr)
         return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"qarmor: {type(error).__name__}: {' '.join(str(error).split())} (a defect, of QArmor or of your own code; --debug shows where)",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _said(error: Exception) -> str:
@@ -92,7 +100,7 @@ def usage(make: Callable[[], T], *kinds: type[Exception]) -> T:
         raise typer.BadParameter(str(error)) from error
 
 
-def check_device(name: str) -> None:
+def check_device(name: str, key: str = "--device") -> None:
     """Refuse a device that is not there."""
     if name == "cpu":
         return
@@ -101,7 +109,7 @@ def check_device(name: str) -> None:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise typer.BadParameter(f"--device {name}: not available here: {str(error).splitlines()[0]}") from error
+        raise typer.BadParameter(f"{key} {name}: not available here: {str(error).splitlines()[0]}") from error
 
 
 def _version(wanted: bool) -> None:

@@ -69,6 +69,9 @@ def demo(
     command = "qarmor demo" + (f" --out {shlex.quote(str(out_dir))}" if out_dir != Path("qarmor-demo") else "") + (f" --seed {seed}" if seed else "")
     status = finish(studies.Request("digits", study, command=command), out_dir, studies.Engine("inline"))
     rows = Rows.from_json((out_dir / "rows.json").read_text(encoding="utf-8"))
+    if status:
+        page(out_dir)
+        raise typer.Exit(status)
     margin = Rows(row for row in rows if row.parameters.get("loss") == "margin" and row.eps == 0.1)
     _print_transfer(rows.where(source="", n=max(row.n for row in rows.where(source=""))), margin)
     page(out_dir)
@@ -261,6 +264,8 @@ def transfer(
     check_device(device)
     named = list(dict.fromkeys(filter(None, networks.split(","))))
     labels = {each: Path(each).stem if each.endswith(".safetensors") else each.replace("/", "-") for each in named}
+    if len(set(labels.values())) < len(labels):
+        raise typer.BadParameter(f"--networks {networks}: two of them have the same name in rows; rename a file")
     attacked = named if sources is None else list(dict.fromkeys(filter(None, sources.split(","))))
     for each in attacked:
         if each not in labels:

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from qarmor.cli import progress
-from qarmor.cli.app import app, out, usage
+from qarmor.cli.app import app, check_device, out, usage
 
 if TYPE_CHECKING:
     from qarmor.studies.run import Engine, Request
@@ -89,7 +89,7 @@ def run_study(
     part = _shard(shard)
     chosen = preset.value if preset is not None else None
     resolved = usage(lambda: spec.resolve(spec.read(study), chosen, study))
-    name = Path(study).stem if study.endswith(".toml") else study
+    name = Path(study).stem if Path(study).is_file() else study
     label = chosen or ("quick" if "quick" in resolved.presets else None)
     request = studies.Request(name, resolved, label, tuple(only or ()), " ".join(map(shlex.quote, ["qarmor", *sys.argv[1:]])))
     usage(lambda: studies.selected(request))
@@ -97,6 +97,9 @@ def run_study(
     if dry_run:
         _dry_run(request, folder, workers)
         return
+    if (engine is EngineName.inline or part) and (scheduler or workers):
+        raise typer.BadParameter("--scheduler and --workers are for Dask: leave out --engine inline and --shard")
+    check_device(resolved.device, "device")
     options = studies.Engine(engine.value, scheduler, workers, part)
     status = usage(lambda: finish(request, folder, options), spec.SpecError)
     page(folder)
@@ -150,7 +153,10 @@ def status(folder: FolderArgument) -> None:
     labels = {key: task.label for plan in opened.plans for key, task in plan.tasks.items()}
     for path in sorted((store.root / "work").glob("*.progress")):
         if store.busy(path.stem):
-            said = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                said = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:  # finished in this moment
+                continue
             words = f", {said['text']}" if said["text"] != "starting" else ""
             out.print(f"being done: {said['label']}, {100 * said['fraction']:.0f} %{words}", soft_wrap=True, markup=False, highlight=False)
     for path in sorted((folder / "logs").glob("*.log")):
@@ -170,7 +176,8 @@ def verify(folder: FolderArgument) -> None:
     for problem in found.problems:
         print(f"qarmor: {problem}", file=sys.stderr)
     counts = f"{found.artefacts} artefacts checked, {found.rows} rows recomputed, {found.crafted} sets of stored images looked at"
-    out.print(f"{counts}: {len(found.problems) or 'no'} problems", soft_wrap=True)
+    rest = f"; {found.unfinished} tasks are not finished" if found.unfinished else ""
+    out.print(f"{counts}: {len(found.problems) or 'no'} problems{rest}", soft_wrap=True)
     raise typer.Exit(1 if found.problems else 0)
 
 

@@ -107,10 +107,13 @@ class QVC(Network):
             self.register_buffer("logit_scale", torch.tensor(scale))
 
     @classmethod
-    def for_dataset(cls, dataset: Dataset, layers: int, **options: Any) -> "QVC":
-        """A QVC with as many qubits as the data set's pixels and classes need: ``max(ceil(log2 d), K)``."""
+    def for_dataset(cls, dataset: Dataset, layers: int, *, qubits: int | None = None, **options: Any) -> "QVC":
+        """A QVC with as many qubits as the data set's pixels and classes need, ``max(ceil(log2 d), K)``, or with ``qubits``, if those are enough."""
         pixels, classes = math.prod(dataset.shape), len(dataset.classes)
-        return cls(max(math.ceil(math.log2(pixels)), classes, 1), layers, classes, shape=dataset.shape, **options)
+        needed = max(math.ceil(math.log2(pixels)), classes, 1)
+        if qubits is not None and qubits < needed:
+            raise ValueError(f"qubits must be {needed} or more for {pixels} pixels and {classes} classes, got {qubits}")
+        return cls(needed if qubits is None else qubits, layers, classes, shape=dataset.shape, **options)
 
     @property
     def arguments(self) -> Mapping[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from typing import Any
 
 import dask
 import distributed
+from distributed.comm.addressing import get_address_host_port
 from distributed.scheduler import KilledWorker
 
 from qarmor.studies.engine import EngineError
@@ -58,7 +61,7 @@ class Workers:
 
     @property
     def slots(self) -> int:
-        """One task a worker thread."""
+        """One task a worker, however many threads Dask gives it: a task has the process for itself."""
         workers = self._client.scheduler_info(n_workers=-1).get("workers", {})
         now = time.monotonic()
         if workers:
@@ -66,7 +69,7 @@ class Workers:
         if self._replace is not None and len(workers) < self._wanted and now > self._replaced + _REPLACE_EVERY:
             self._replaced = now
             self._replace()
-        return sum(w["nthreads"] for w in workers.values())
+        return len(workers)
 
     def submit(self, task: Task) -> None:
         """Hand a task to the scheduler."""
@@ -126,6 +129,8 @@ def workers(
     with dask.config.set(settings):
         if scheduler is not None:
             try:
+                host, _ = get_address_host_port(scheduler)
+                socket.getaddrinfo(host, None)
                 client = distributed.Client(scheduler, timeout=10, set_as_default=False)
             except (OSError, ValueError) as error:
                 raise EngineError(f"--scheduler {scheduler}: no Dask scheduler answers there ({str(error).splitlines()[0]})") from error
@@ -168,9 +173,11 @@ def _queued(cluster: Cluster, threads: int, logs: Path) -> Any:
     except ImportError as error:
         raise EngineError(f"cluster.kind = {cluster.kind!r} needs dask-jobqueue, which is not installed: pip install 'qarmor[cluster]'") from error
     try:
-        made = getattr(dask_jobqueue, f"{_SYSTEMS[cluster.kind]}Cluster")(
-            **{**options, "job_script_prologue": [*lines, *options.get("job_script_prologue", [])]}
-        )
+        chosen = getattr(dask_jobqueue, f"{_SYSTEMS[cluster.kind]}Cluster")
+        command = chosen.job_cls.submit_command.split()[0]
+        if shutil.which(command) is None:
+            raise EngineError(f"cluster.kind = {cluster.kind!r}: there is no {command} on this machine; start the study where jobs can be submitted")
+        made = chosen(**{**options, "job_script_prologue": [*lines, *options.get("job_script_prologue", [])]})
     except (TypeError, ValueError) as error:
         raise EngineError(f"cluster.options: {cluster.kind} refuses them: {error}") from error
     made.adapt(minimum_jobs=cluster.workers, maximum_jobs=cluster.workers)

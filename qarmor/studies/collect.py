@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from importlib import resources
@@ -16,20 +17,28 @@ from qarmor import evaluation
 from qarmor.evaluation import claims
 from qarmor.studies import spec
 from qarmor.studies.folder import Folder
-from qarmor.studies.plan import Plan, datasets_of
-from qarmor.studies.store import Store, in_words
+from qarmor.studies.plan import Plan, datasets_of, seed_suffix, seed_suffix_of
+from qarmor.studies.store import Damaged, Store, in_words
 from qarmor.studies.task import Task
 from qarmor.studies.tasks.common import read_tensors
 from qarmor.studies.tasks.score import read_rows
 from qarmor.types import Row, Rows
 
+log = logging.getLogger("qarmor.studies")
 _ROWS = ("clean", "score")
 
 
 def done(folder: Folder) -> dict[str, Task]:
-    """The tasks of a study whose artefacts are there and sound, by key."""
-    store = folder.store
-    return {key: task for plan in folder.plans for key, task in plan.tasks.items() if store.sound(key)}
+    """The tasks of a study whose artefacts are there and sound, by key. Damaged ones are reported, and left where they are for the next run."""
+    store, found = folder.store, {}
+    for key, task in ((key, task) for plan in folder.plans for key, task in plan.tasks.items()):
+        if store.folder(key).exists():
+            try:
+                store.check(key)
+                found[key] = task
+            except Damaged as error:
+                log.warning("%s; run the study again to make it again", error.strerror)
+    return found
 
 
 def rows(folder: Folder, finished: Mapping[str, Task]) -> Rows:
@@ -63,8 +72,11 @@ def collect(folder: Folder, failed: Mapping[str, str]) -> None:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _results(folder: Folder, finished: Mapping[str, Task], failed: Mapping[str, str]) -> dict[str, Any]:
@@ -244,18 +256,24 @@ def _claims(folder: Folder, finished: Mapping[str, Task]) -> str:
 
 
 def measurements(folder: Folder, finished: Mapping[str, Task]) -> list[claims.Measurement]:
-    """What claims are about, one value an image: accuracies, clean and attacked, and low-frequency shares."""
+    """What claims are about, one value an image: accuracies, clean and attacked, and low-frequency shares. Of several seeds, the study's first."""
     store, found = folder.store, []
+    end = seed_suffix(folder.study.seeds[0])
     for key, task in finished.items():
+        names = [task.spec[name] for name in ("source", "target") if name in task.spec]
+        if any(seed_suffix_of(name) != end for name in names):
+            continue
         if task.kind == "clean":
-            found.append(_measured(store, key, task, "clean", "right", "", task.spec["target"]))
+            found.append(_measured(store, key, task, "clean", "right", "", task.spec["target"].removesuffix(end)))
         elif task.kind == "score":
             for attack, eps in _attack_names(finished, task):
-                found.append(_measured(store, key, task, "accuracy", "right", task.spec["source"], task.spec["target"], attack, eps))
+                source, target = (task.spec[name].removesuffix(end) for name in ("source", "target"))
+                found.append(_measured(store, key, task, "accuracy", "right", source, target, attack, eps))
         elif task.kind == "perturbations":
             eps = finished[task.inputs["adversarials"]].spec["eps"]
             for attack, source in {tuple(role.split("|")) for _, role in task.roles}:
-                found.append(_measured(store, key, task, "low_frequency_share", "shares", source, "", attack, eps))
+                if seed_suffix_of(source) == end:
+                    found.append(_measured(store, key, task, "low_frequency_share", "shares", source.removesuffix(end), "", attack, eps))
     return found
 
 

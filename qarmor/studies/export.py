@@ -26,7 +26,7 @@ _NETWORK_FIELDS = (
 
 
 def export(folder: Folder, target: Path, figures: list[str]) -> None:
-    """Write into ``target``: ``rows-DATASET.csv``, ``networks.csv``, ``claims.json``, ``figures/`` that match a pattern (all, if none), ``weights/``.
+    """Write into ``target``: by data set ``rows``, ``networks`` and ``claims``, ``figures/`` that match a pattern (all, if none), ``weights/``.
 
     The page of the study must have been written. Keys are cut to 12 characters; attacks are named as in the study.
 
@@ -42,10 +42,15 @@ def export(folder: Folder, target: Path, figures: list[str]) -> None:
         rows = collect.rows(folder, finished)
         for plan in folder.plans:
             some = [row for row in rows if row.dataset == f"{plan.dataset}/test"]
+            if not some:
+                continue
             (target / f"rows-{plan.dataset}.csv").write_text(_csv(some, labels), encoding="utf-8")
-        (target / "networks.csv").write_text(_networks(results["networks"]), encoding="utf-8")
-        if (folder.path / "claims.json").exists():
-            shutil.copy(folder.path / "claims.json", target / "claims.json")
+            networks = [entry for entry in results["networks"] if entry["dataset"] == plan.dataset]
+            (target / f"networks-{plan.dataset}.csv").write_text(_networks(networks), encoding="utf-8")
+            if folder.study.claims:
+                verdicts = json.loads((folder.path / "claims.json").read_text(encoding="utf-8"))
+                about = [verdict for verdict in verdicts if verdict["dataset"] == plan.dataset]
+                (target / f"claims-{plan.dataset}.json").write_text(json.dumps(about, indent=0), encoding="utf-8")
         for path in sorted((folder.path / "figures").glob("*.svg")):
             if not figures or any(fnmatch(path.name, pattern) for pattern in figures):
                 shutil.copy(path, target / "figures" / path.name)
@@ -88,6 +93,10 @@ def _networks(entries: list[dict[str, Any]]) -> str:
 
 def _weights(folder: Folder, task: Task, entry: Mapping[str, Any], path: Path) -> None:
     made = folder.store.folder(task.key) / "network.safetensors"
+    if task.kind == "import":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made, path)
+        return
     recipe = {**task.spec["recipe"], "name": task.context["recipe"], "network": task.spec["options"]}
     about = {"dataset": entry["dataset"], "seed": entry["seed"], "accuracy": entry["clean"], "threads": task.spec["threads"]}
     models.save(models.load(made), path, recipe=recipe, **about)

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.util
 import site
+import sys
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
@@ -94,7 +95,17 @@ def _tree_digest(tree: ast.Module) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()
+
+
+def _dump(node: object) -> str:
+    """A syntax tree as text that is the same under every Python: without fields that are empty, which versions add."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, getattr(node, name, None)) for name in node._fields)
+    return f"{type(node).__name__}({','.join(f'{name}={_dump(value)}' for name, value in fields if value is not None and value != [])})"
 
 
 def _only_for_types(node: ast.If) -> bool:
@@ -127,14 +138,24 @@ def _beside(name: str, importer: Path) -> Path | None:
     elif ours or _is_installed(importer):
         return None
     else:
-        base, parts = importer.parent, name.split(".")
-        while (base / "__init__.py").exists():
-            base = base.parent
+        return _found_beside(name, importer)
     path = base.joinpath(*[p for p in parts if p])
     if path.with_suffix(".py").is_file() and path != base:
         return path.with_suffix(".py")
     package = path / "__init__.py"
     return package if not ours and package.is_file() else None
+
+
+def _found_beside(name: str, importer: Path) -> Path | None:
+    """The file of module ``name`` as other people's code imports it: from the folder of the importer or of a package around it."""
+    for base in importer.parents:
+        path = base.joinpath(*name.split("."))
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file() and file != importer:
+                return file
+        if str(base) in sys.path or base == Path.cwd():
+            return None
+    return None
 
 
 def _label(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from qarmor.studies.plan import Plan
 from qarmor.studies.spec import Study
-from qarmor.studies.store import Store, in_words
+from qarmor.studies.store import Store, digest, in_words
 
 _FILE = "study.json"
 
@@ -70,9 +70,9 @@ def write(path: Path, asked: Asked, plans: dict[str, Plan]) -> None:
             raise ValueError(f"--out {path}: it holds {kept}; give another folder to this one")
     with in_words(path):
         (path / "plan").mkdir(parents=True, exist_ok=True)
-        _replace(path / _FILE, json.dumps(asdict(asked), indent=1))
         for name, plan in plans.items():
-            _replace(path / "plan" / f"{name}.json", plan.to_json())
+            _replace(plan_file(path, name), _sealed(json.loads(plan.to_json())))
+        _replace(path / _FILE, _sealed(asdict(asked)))
 
 
 def read(path: Path) -> Folder:
@@ -88,16 +88,36 @@ def read(path: Path) -> Folder:
     try:
         study = Study.model_validate(asked.study)
         order = {name: number for number, name in enumerate(study.datasets)}
-        plans = [Plan.from_json(file.read_text(encoding="utf-8")) for file in (path / "plan").glob("*.json")]
+        plans = [Plan.from_json(json.dumps(_opened(file))) for file in (path / "plan").glob("*.json")]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: its plan cannot be read ({str(error).splitlines()[0]}); run the study again, results are kept") from error
     here = sorted((p for p in plans if p.dataset in order), key=lambda p: order[p.dataset])
     return Folder(path, asked, study, tuple(here))
 
 
+def plan_file(path: Path, dataset: str) -> Path:
+    """Where the plan of a data set is."""
+    return path / "plan" / f"{dataset}.json"
+
+
+def _sealed(entries: dict[str, Any]) -> str:
+    """JSON text with the sum of itself, in the order given: that of a study's sections is the report's."""
+    return json.dumps({**entries, "sum": digest(entries)}, indent=1)
+
+
+def _opened(path: Path) -> dict[str, Any]:
+    """What ``_sealed`` wrote there. Raises ValueError if a bit of it was changed."""
+    text = path.read_text(encoding="utf-8")
+    entries: dict[str, Any] = json.loads(text)
+    entries.pop("sum", None)
+    if text != _sealed(entries):
+        raise ValueError(f"{path.name} was changed after it was written")
+    return entries
+
+
 def _asked(path: Path) -> Asked:
     try:
-        return Asked(**json.loads((path / _FILE).read_text(encoding="utf-8")))
+        return Asked(**_opened(path / _FILE))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path / _FILE} cannot be read ({error}); delete it and run the study again, results are kept") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from qarmor.studies.fingerprint import fingerprint, modules_of
 from qarmor.studies.spec import SpecError, Study
 from qarmor.studies.store import digest
 from qarmor.studies.task import Task
-from qarmor.types import Attack, named_object
+from qarmor.types import Attack, Dataset, named_object
 
 # What each kind of task computes with; the classes of networks and attacks are added where they take part.
 MODULES: Mapping[str, tuple[str, ...]] = {
@@ -83,7 +84,9 @@ class _Planner:
     def __init__(self, study: Study, name: str, origin: str) -> None:
         self.study, self.name, self.origin = study, name, origin
         self.source = study.datasets[name].source or name
-        self.data = data.load(self.source)
+        if self.source.endswith(".npz"):
+            self.source = str(Path(self.source).resolve())  # a worker, or who verifies later, may be in another folder
+        self.data = self._load()
         self.digest = content_digest(self.data)
         self.common = {"threads": study.threads, "device": study.device}
         self.context = {"source": self.source}
@@ -107,15 +110,33 @@ class _Planner:
             if name in datasets_of(study, section):
                 self._section(label, section)
 
+    def _load(self) -> Dataset:
+        where = f"{self.origin}: " if self.origin else ""
+        try:
+            return data.load(self.source)
+        except (ValueError, OSError) as error:
+            if not self.origin:
+                raise
+            advice = "; --only leaves a data set out" if len(self.study.datasets) > 1 else ""
+            raise type(error)(f"{where}datasets.{self.name}: {error}{advice}") from error
+        except Exception as error:  # whatever someone else's factory raises
+            raise self._fail(f"datasets.{self.name}.source", _blamed(self.source, error)) from error
+
     def _fail(self, path: str, error: Exception) -> SpecError:
         return SpecError(f"{self.origin}: {path}: {error}" if self.origin else f"{path}: {error}")
 
     def _attack(self, label: str) -> Attack:
         entry = self.study.attacks[label]
         try:
-            return attacks.build(entry.attack or label, **entry.options)
+            attack = attacks.build(entry.attack or label, **entry.options)
         except (ValueError, TypeError) as error:
-            raise self._fail(f"attacks.{label}", error) from error
+            named = next((f".{key}" for key in entry.options if str(error).startswith(f"{key} must")), "")
+            raise self._fail(f"attacks.{label}{named}", error) from error
+        except Exception as error:  # whatever someone else's factory raises
+            raise self._fail(f"attacks.{label}", _blamed(entry.attack or label, error)) from error
+        if attack.parameters.get("loss") == "dlr" and len(self.data.classes) < 3:
+            raise self._fail(f"attacks.{label}.loss", ValueError(f"dlr needs three classes or more, {self.name} has {len(self.data.classes)}"))
+        return attack
 
     def _structure(self, label: str, seed: int) -> nn.Module:
         """The network without its weights, to see that it can be; for a ready-made one, the network."""
@@ -137,7 +158,10 @@ class _Planner:
                     with torch.device("meta"):
                         self.structures[label] = models.build(network, self.data, seed=seed, **options)
             except (ValueError, TypeError, RuntimeError) as error:
-                raise self._fail(f"networks.{label}", error) from error
+                named = next((f".options.{key}" for key in entry.options if str(error).startswith(f"{key} must")), "")
+                raise self._fail(f"networks.{label}{named}", error) from error
+            except Exception as error:  # whatever someone else's factory raises
+                raise self._fail(f"networks.{label}", _blamed(self.study.networks[label].network or label, error)) from error
         return self.structures[label]
 
     def _network(self, label: str) -> tuple[str, dict[str, Any]]:
@@ -199,7 +223,9 @@ class _Planner:
         if entry.model is not None:
             fields: dict[str, Any] = {"state": state_digest(structure)}
             task = self._task("import", f"take {label}", fields, {}, seconds=0.1, code=self._code_of_network(label, seed))
-            task = dataclasses.replace(task, context={**self.context, "model": entry.model})
+            task = dataclasses.replace(
+                task, context={**self.context, "model": str(Path(entry.model).resolve()) if Path(entry.model).exists() else entry.model}
+            )
         else:
             task = self._training(label, seed)
         about = self.plan.about["networks"].setdefault(shown, {"seed": seed, "key": task.key})
@@ -336,9 +362,23 @@ class _Planner:
                 self.plan.add(task, name, label)
 
 
+def seed_suffix(seed: int) -> str:
+    """What a seed adds to a network's name in rows: nothing for seed 0."""
+    return "" if seed == 0 else f" (seed {seed})"
+
+
+def seed_suffix_of(name: str) -> str:
+    """The suffix of a network's name in rows."""
+    found = re.search(r" \(seed \d+\)$", name)
+    return found[0] if found else ""
+
+
 def _with_seed(label: str, seed: int) -> str:
-    """A network's name in rows: seed 0 is not written."""
-    return label if seed == 0 else f"{label} (seed {seed})"
+    return label + seed_suffix(seed)
+
+
+def _blamed(name: str, error: Exception) -> ValueError:
+    return ValueError(f"{name!r} raised {type(error).__name__}: {error}")
 
 
 def _described(model: nn.Module) -> dict[str, Any]:

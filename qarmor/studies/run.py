@@ -67,6 +67,19 @@ def plans(request: Request) -> dict[str, Plan]:
     return {name: plan.make(request.study, name, request.name) for name in selected(request)[0]}
 
 
+def _plans_of_others(request: Request, out: Path, made: dict[str, Plan]) -> dict[str, Plan]:
+    """Plans anew of the data sets that were run before in this folder, so that an edited study is not mixed with the old one."""
+    found = {}
+    for name in request.study.datasets:
+        if name not in made and folder.plan_file(out, name).exists():
+            try:
+                found[name] = plan.make(request.study, name, request.name)
+            except (ValueError, OSError) as error:
+                log.warning("note: %s is left out of the report: %s", name, error)
+                folder.plan_file(out, name).unlink(missing_ok=True)
+    return found
+
+
 def wanted(request: Request, made: dict[str, Plan]) -> dict[str, Task]:
     """The tasks of the wanted sections, with all that they need, inputs before what needs them."""
     sections = selected(request)[1]
@@ -109,12 +122,13 @@ def run(request: Request, out: Path, engine: Engine, display: Display, *, store:
     """
     with warnings.catch_warnings(record=True) as caught:
         made = plans(request)
+        others = _plans_of_others(request, out, made)
     noted = dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)
     for note in noted:
         log.warning("note: %s", note)
     keep = Store(out / store)
     keep.create()
-    folder.write(out, Asked(request.name, request.preset, request.command, request.study.model_dump(mode="json"), store), made)
+    folder.write(out, Asked(request.name, request.preset, request.command, request.study.model_dump(mode="json"), store), made | others)
     tasks = wanted(request, made)
     mine = shard(tasks, *engine.shard) if engine.shard is not None else ()
     work = Run(tasks, keep, out / "logs", first=mine, only_needed=engine.shard is not None, noted=noted)

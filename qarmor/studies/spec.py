@@ -221,7 +221,7 @@ def read(study: str) -> Study:
     path = Path(study)
     if path.is_file():
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise SpecError(f"{study}: not UTF-8 text ({error})") from error
         return parse(text, study)
@@ -363,7 +363,9 @@ def resolve(study: Study, preset: str | None, name: str = "study") -> Study:
     for label, network in study.networks.items():
         epochs = chosen.epochs.get(label) if isinstance(chosen.epochs, dict) else chosen.epochs
         if epochs is not None and network.model is None:
-            networks[label] = network.model_copy(update={"epochs": epochs})
+            before = network.epochs if isinstance(network.epochs, dict) else {} if network.epochs is None else {"default": network.epochs}
+            merged = {**before, **epochs} if isinstance(epochs, dict) else epochs
+            networks[label] = network.model_copy(update={"epochs": merged})
     changes: dict[str, Any] = {"networks": networks, "images": study.images | chosen.images, "eps": study.eps | chosen.eps}
     if chosen.seeds is not None:
         changes["seeds"] = chosen.seeds

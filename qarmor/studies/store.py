@@ -141,7 +141,7 @@ class Store:
             text = path.read_text(encoding="utf-8")
             value = json.loads(text)
             entries = {name: value[name] for name in ("key", "kind", "spec", "inputs", "files", "made")}
-            sound = text == _sealed(entries) and entries["key"] == key
+            sound = text == sealed(entries) and entries["key"] == key
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged(key, f"artefact {key[:12]} in {path.parent}: its manifest cannot be read ({error})") from error
         if not sound:
@@ -175,9 +175,18 @@ class Store:
             return False
         try:
             self.check(key)
+        except Damaged:
+            with self.lock(key) as free:  # whoever has the lock may be making it again
+                return free and self._sound_or_aside(key)
+        return True
+
+    def _sound_or_aside(self, key: str) -> bool:
+        try:
+            self.check(key)
         except Damaged as error:
-            aside = self.set_aside(key)
-            log.warning("%s; it is set aside in %s and will be made again", error.strerror, aside)
+            if self.folder(key).exists():
+                aside = self.set_aside(key)
+                log.warning("%s; it is set aside in %s and will be made again", error.strerror, aside)
             return False
         return True
 
@@ -206,7 +215,7 @@ class Store:
                     _flush(path)
                     files[path.relative_to(temporary).as_posix()] = file_digest(path)
                 entries = {"key": key, "kind": kind, "spec": spec, "inputs": inputs, "files": files, "made": made}
-                (temporary / MANIFEST).write_text(_sealed(entries), encoding="utf-8")
+                (temporary / MANIFEST).write_text(sealed(entries), encoding="utf-8")
                 _flush(temporary / MANIFEST)
                 _flush(temporary)
                 folder = self.folder(key)
@@ -250,6 +259,8 @@ class Store:
                 return False
         except filelock.Timeout:
             return True
+        except OSError:  # a read-only folder: nobody can be writing there
+            return False
 
     def note(self, key: str, event: str) -> None:
         """Add a line to the journal: what was begun, made, and which stages were gone through. Nothing is read from it; it is for people to count."""
@@ -269,8 +280,8 @@ class Store:
             path.unlink(missing_ok=True)
 
 
-def _sealed(entries: Mapping[str, Any]) -> str:
-    """A manifest as text, with the sum of itself."""
+def sealed(entries: Mapping[str, Any]) -> str:
+    """JSON text with the sum of itself."""
     return canonical({**entries, "sum": digest(entries)})
 
 

@@ -24,6 +24,7 @@ class Verified:
     """What was looked at, and what was wrong: one line each."""
 
     artefacts: int
+    unfinished: int
     rows: int
     crafted: int
     problems: tuple[str, ...]
@@ -46,7 +47,12 @@ def verify(folder: Folder, on_progress: Callable[[int, int, str], None]) -> Veri
         except Damaged as error:
             problems.append(f"{task.label}: {error.strerror}")
         on_progress(number, len(tasks), "artefacts checked")
-    again = [task for task in sound.values() if task.kind in ("clean", "score", "craft") and all(key in sound for key in task.inputs.values())]
+    again = []
+    for task in sound.values():
+        if gone := [key for key in task.inputs.values() if key not in sound]:
+            problems.append(f"{task.label}: cannot be recomputed, since artefact {gone[0][:12]}, which it was made from, is not there or damaged")
+        elif task.kind in ("clean", "score", "craft"):
+            again.append(task)
     rows = crafted = 0
     for number, task in enumerate(again, start=1):
         with pinned(task.spec["threads"]):
@@ -62,11 +68,12 @@ def verify(folder: Folder, on_progress: Callable[[int, int, str], None]) -> Veri
                 text = error.strerror if isinstance(error, StoreError) else str(error)
                 problems.append(f"{task.label}: cannot be recomputed: {text}")
         on_progress(number, len(again), "results recomputed")
-    return Verified(len(tasks), rows, crafted, tuple(problems))
+    unfinished = sum(len(plan.tasks) for plan in folder.plans) - len(tasks)
+    return Verified(len(tasks), unfinished, rows, crafted, tuple(problems))
 
 
 def _crafted(folder: Folder, task: Task) -> list[str]:
-    adversarials = read_adversarials(folder.store, task.key, "source", task.dataset)
+    adversarials = read_adversarials(folder.store, task.key, "source", task.dataset, task.context["source"])
     images, wrong = adversarials.images, []
     excess = float((adversarials.x - images.x).abs().max()) - adversarials.eps
     if not excess <= _TOLERANCE:
@@ -75,7 +82,7 @@ def _crafted(folder: Folder, task: Task) -> list[str]:
         wrong.append(f"{task.label}: stored images leave the box [0, 1]")
     from qarmor.evaluation.predict import predict
 
-    said = predict(read_network(folder.store, task.inputs["source"]), adversarials.x).argmax(1)
+    said = predict(read_network(folder.store, task.inputs["source"], task.context["source"]), adversarials.x).argmax(1)
     if differ := int((said != adversarials.source_adversarial_predictions).sum()):
         wrong.append(f"{task.label}: the source says something else of {differ} of {len(said)} stored images than was written down")
     return wrong

@@ -253,25 +253,37 @@ def test_sections_restricted_to_data_sets(make):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[networks.qvc2]\n", "[networks.qvc2]\noptions = { qubits = 4 }\n", "networks.qvc2: .*qubits"),
-        ("[networks.qvc2]\n", '[networks.qvc2]\nnetwork = "qvc1000"\noptions = { qubits = 4 }\n', "networks.qvc2: .*'qvc1000'.*qubits"),
+        (
+            "[networks.qvc2]\n",
+            "[networks.qvc2]\noptions = { qubits = 4 }\n",
+            "networks.qvc2.options.qubits: qubits must be 6 or more for 64 pixels and 3 classes, got 4",
+        ),
+        (
+            "[networks.qvc2]\n",
+            '[networks.qvc2]\nnetwork = "qvc1000"\noptions = { qubits = 4 }\n',
+            "networks.qvc2.options.qubits: qubits must be 6 or more",
+        ),
         ("[networks.qvc2]\n", "[networks.qvc2]\noptions = { qbits = 4 }\n", "networks.qvc2: .*qbits"),
         (
             "[networks.qvc2]\n",
             "[networks.qvc2]\noptions = { logit_scale = -1.0 }\n",
-            "networks.qvc2: logit_scale must be positive and finite, got -1.0",
+            "networks.qvc2.options.logit_scale: logit_scale must be positive and finite, got -1.0",
         ),
-        ("[networks.qvc2]\n", '[networks.qvc2]\noptions = { padding = "left" }\n', "networks.qvc2: padding must be 'end' or 'centre', got 'left'"),
+        (
+            "[networks.qvc2]\n",
+            '[networks.qvc2]\noptions = { padding = "left" }\n',
+            "networks.qvc2.options.padding: padding must be 'end' or 'centre', got 'left'",
+        ),
         ("[networks.qvc2]\n", '[networks.qvc2]\nrecipe = "best"\n', "networks.qvc2: network 'qvc2' has no recipe 'best'; it has paper, bare, tuned"),
         ("[networks.qvc2]\n", '[networks.qvc2]\nnetwork = "vgg"\n', "networks.qvc2: unknown network 'vgg'"),
         ("[networks.linear]\n", "[networks.linear]\nlr = inf\n", "networks.linear: recipe: lr must be positive and finite, got inf"),
         ("[networks.qvc2]\nepochs = 1\n", '[networks.qvc2]\nmodel = "none.safetensors"\n', "networks.qvc2: no network at none.safetensors"),
         ("[networks.qvc2]\nepochs = 1\n", '[networks.qvc2]\nmodel = "no_such_module:f"\n', "networks.qvc2: 'no_such_module:f': cannot import"),
-        ("steps = 2", "steps = 0", "attacks.pgd: steps must be .*0"),
+        ("steps = 2", "steps = 0", "attacks.pgd.steps: steps must be .*0"),
         ("steps = 2", "step = 2", "attacks.pgd: .*'step'"),
         ("steps = 2", 'attack = "autoattack"', "attacks.pgd: unknown attack 'autoattack'"),
-        ("[attacks.fgsm]", "[attacks.fgsm]\nloss = 'l2'", "attacks.fgsm: loss must be one of"),
-        ("[attacks.fgsm]", "[attacks.fgsm]\nbatch_size = 0", "attacks.fgsm: batch_size"),
+        ("[attacks.fgsm]", "[attacks.fgsm]\nloss = 'l2'", "attacks.fgsm.loss: loss must be one of"),
+        ("[attacks.fgsm]", "[attacks.fgsm]\nbatch_size = 0", "attacks.fgsm.batch_size: batch_size"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_path(make, old, new, message):

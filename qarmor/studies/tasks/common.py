@@ -81,30 +81,28 @@ def save_network(model: nn.Module, job: Job) -> None:
         models.save(model, job.folder / "network.safetensors", recipe=recipe, seed=spec.get("seed"), threads=spec["threads"])
         return
     made = {"model": job.task.context["model"]} if job.task.kind == "import" else {k: spec[k] for k in ("network", "options", "seed")}
-    write_json(job.folder / "factory.json", {**made, "source": job.task.context["source"]})
+    write_json(job.folder / "factory.json", made)
     write_tensors(job.folder / "weights.safetensors", dict(model.state_dict()))
 
 
-def read_network(store: Store, key: str) -> nn.Module:
-    """A made network, frozen, from the store. Its artefact is checked first."""
+def read_network(store: Store, key: str, place: str) -> nn.Module:
+    """A made network, frozen, from the store; ``place`` is where its data set is. The artefact is checked first."""
     at = (str(store.root), key)
     if at not in _networks:
         store.check(key)
-        _networks[at] = frozen(_read(store.folder(key)))
+        _networks[at] = frozen(_read(store.folder(key), place))
         while len(_networks) > _KEPT_NETWORKS:
             _networks.popitem(last=False)
     _networks.move_to_end(at)
     return _networks[at]
 
 
-def _read(folder: Path) -> nn.Module:
+def _read(folder: Path, place: str) -> nn.Module:
     if (folder / "network.safetensors").exists():
         return models.load(folder / "network.safetensors")
     made = json.loads((folder / "factory.json").read_text(encoding="utf-8"))
-    if "model" in made:
-        module = models.load(made["model"])
-    else:
-        module = models.build(made["network"], data.load(made["source"]), seed=made["seed"], **made["options"])
+    ready = "model" in made
+    module = models.load(made["model"]) if ready else models.build(made["network"], data.load(place), seed=made["seed"], **made["options"])
     module.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
     return module.eval()
 

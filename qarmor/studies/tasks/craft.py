@@ -19,20 +19,20 @@ _FIELDS = ("x", "gradient_norms", "source_clean_predictions", "source_adversaria
 def craft_images(job: Job) -> dict[str, Any]:
     """Attacks the source of a ``craft`` task."""
     spec = job.spec
-    source = read_network(job.store, job.task.inputs["source"]).to(torch.device(spec["device"]))
+    source = read_network(job.store, job.task.inputs["source"], job.task.context["source"]).to(torch.device(spec["device"]))
     images = test_images(dataset_for(job), spec["images"], job.task.dataset)
     made = craft(source, images, build_attack(spec["attack"]), spec["eps"], spec["seed"])
     tensors: dict[str, Tensor] = {name: getattr(made, name) for name in _FIELDS}
     write_tensors(job.folder / "adversarials.safetensors", {**tensors, "index": images.index, "y": images.y})
-    return {"source": job.task.context["source"]}
+    return {}
 
 
-def read_adversarials(store: Store, key: str, source: str, dataset: str) -> Adversarials:
-    """What a ``craft`` task made; ``source`` and ``dataset`` are the names in the study. The artefact is checked first."""
+def read_adversarials(store: Store, key: str, source: str, dataset: str, place: str) -> Adversarials:
+    """What a ``craft`` task made, checked; ``source`` and ``dataset`` are names in the study, ``place`` is where the data set is."""
     manifest = store.check(key)
     spec = manifest.spec
     tensors = read_tensors(store.folder(key) / "adversarials.safetensors")
-    images = test_images(dataset_of(manifest.made["source"], spec["data"]), spec["images"], dataset)
+    images = test_images(dataset_of(place, spec["data"]), spec["images"], dataset)
     return Adversarials(
         **{name: tensors[name] for name in _FIELDS},
         images=images,

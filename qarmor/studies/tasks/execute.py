@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import threading
 import time
 import traceback
 import warnings
@@ -34,6 +35,7 @@ DO: Mapping[str, Callable[[Job], Mapping[str, Any]]] = {
     "resources": show.resources,
 }
 _SAY_EVERY = 0.5  # seconds
+_one_at_a_time = threading.Lock()  # random generators, numbers of threads and caches belong to the process
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def execute(root: str, task: Task, label: str = "") -> Outcome:
             if store.has(task.key):
                 return Outcome(task.key, "there")
             store.note(task.key, "begun")
-            with warnings.catch_warnings(record=True) as caught, pinned(task.spec.get("threads", 1)):
+            with _one_at_a_time, warnings.catch_warnings(record=True) as caught, pinned(task.spec.get("threads", 1)):
                 _write(store, task, label)
             store.note(task.key, "made")
         notes = tuple(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))

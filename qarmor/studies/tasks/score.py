@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def judge_clean(job: Job) -> dict[str, Any]:
     """Rows of a ``clean`` task, and what the network said of every image."""
     spec = job.spec
-    module = read_network(job.store, job.task.inputs["target"]).to(torch.device(spec["device"]))
+    module = read_network(job.store, job.task.inputs["target"], job.task.context["source"]).to(torch.device(spec["device"]))
     images = test_images(dataset_for(job), spec["images"], spec["dataset"])
     network = prepare(spec["target"], module, images)
     _write(job, flag(clean_rows([network], images)), images, network.clean_predictions, network.classes)
@@ -31,8 +31,8 @@ def judge_clean(job: Job) -> dict[str, Any]:
 def judge_attacked(job: Job) -> dict[str, Any]:
     """Rows of a ``score`` task, and what the network said of every image."""
     spec, inputs = job.spec, job.task.inputs
-    module = read_network(job.store, inputs["target"]).to(torch.device(spec["device"]))
-    adversarials = read_adversarials(job.store, inputs["adversarials"], spec["source"], spec["dataset"])
+    module = read_network(job.store, inputs["target"], job.task.context["source"]).to(torch.device(spec["device"]))
+    adversarials = read_adversarials(job.store, inputs["adversarials"], spec["source"], spec["dataset"], job.task.context["source"])
     job.store.check(inputs["clean"])
     clean = read_tensors(job.store.folder(inputs["clean"]) / "predictions.safetensors")
     network = Network(spec["target"], module, int(clean["classes"]), clean["predictions"].to(torch.int64))

@@ -20,7 +20,7 @@ _PER_IMAGE = ("x", "images", "gradient_norms", "source_clean_predictions", "sour
 
 def perturbations(job: Job) -> dict[str, Any]:
     """The first image of each class, attacked, and the low-frequency share of all perturbations."""
-    everything = read_adversarials(job.store, job.task.inputs["adversarials"], "", job.task.dataset)
+    everything = read_adversarials(job.store, job.task.inputs["adversarials"], "", job.task.dataset, job.task.context["source"])
     y = everything.images.y
     firsts = torch.stack([(y == k).nonzero()[0, 0] for k in torch.unique(y)])
     rest = torch.tensor([i for i in range(len(y)) if i not in set(firsts.tolist())], dtype=torch.int64)
@@ -45,7 +45,7 @@ def probabilities(job: Job) -> dict[str, Any]:
     """Class probabilities against eps of the first image that all networks get right."""
     spec = job.spec
     device = torch.device(spec["device"])
-    networks = {name: read_network(job.store, key).to(device) for name, key in job.task.inputs.items()}
+    networks = {name: read_network(job.store, key, job.task.context["source"]).to(device) for name, key in job.task.inputs.items()}
     images = test_images(dataset_for(job), spec["images"], job.task.dataset)
     right = torch.stack([correct(network, images) for network in networks.values()]).all(0)
     first = int(right.nonzero()[0]) if right.any() else 0
