@@ -6,10 +6,14 @@ A task that fails does not stop the others; whatever needs it is left out. A tas
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from qarmor.studies.store import Store, StoreError
@@ -113,14 +117,18 @@ class Run:
         Raises:
             EngineError: the workers are gone.
             StoreError: the store cannot be written (any more).
+            KeyboardInterrupt: Ctrl-C, or SIGTERM.
         """
         state = self.state
-        while True:
-            self._feed(backend)
-            if not state.running and all(self._settled(key) for key in self.goals):
-                return state
-            for outcome in backend.collect(0.2):
-                self._settle(outcome)
+        with _stoppable() as stopped:
+            while True:
+                self._feed(backend)
+                if not state.running and all(self._settled(key) for key in self.goals):
+                    return state
+                for outcome in backend.collect(0.2):
+                    self._settle(outcome)
+                if stopped.is_set():
+                    raise KeyboardInterrupt
 
     def _settled(self, key: str) -> bool:
         return key in self.made or key in self.state.failed or key in self.state.left_out
@@ -192,6 +200,26 @@ class Run:
 
     def _recount(self) -> None:
         self.state.remaining = sum(self.tasks[key].seconds for key in self.goals if not self._settled(key))
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, beside raising: where the exception comes up in someone's callback, Python drops it."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _critical_paths(tasks: Mapping[str, Task]) -> dict[str, float]:

@@ -1,8 +1,12 @@
 """The engine: everything that is wanted is made once, inputs first, whatever fails, is damaged or is done elsewhere."""
 
+import contextlib
 import itertools
 import json
 import logging
+import os
+import signal
+import time
 import warnings
 from collections.abc import Callable
 
@@ -391,3 +395,24 @@ def test_an_outcome_is_returned_never_raised(store):
     assert (hurt.status, hurt.damaged, hurt.fatal) == ("failed", KEYS["a"], False)
     with Store(store.root).lock(KEYS["d"]):
         assert executing.execute(str(store.root), task("d")).status == "busy"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_someone_s_callback_swallows_still_stops(tmp_path, monkeypatch, number):
+    def swallowing(job):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        return {}
+
+    monkeypatch.setattr(executing, "DO", {"swallowing": swallowing})
+    before = signal.getsignal(number)
+    tasks = graph(task("a", kind="swallowing"), task("b", kind="swallowing"))
+    store = Store(tmp_path / "store")
+    store.create()
+    run = Run(tasks, store, tmp_path / "logs")
+    run.look()
+    with pytest.raises(KeyboardInterrupt):
+        run.go(Inline(store.root))
+    assert run.state.done == 1
+    assert signal.getsignal(number) == before
