@@ -18,7 +18,7 @@ from qarmor.evaluation import claims
 from qarmor.studies import spec
 from qarmor.studies.folder import Folder
 from qarmor.studies.plan import Plan, datasets_of, seed_suffix, seed_suffix_of
-from qarmor.studies.store import Damaged, Store, in_words
+from qarmor.studies.store import Damaged, Store, in_words, replace_text
 from qarmor.studies.task import Task
 from qarmor.studies.tasks.common import read_tensors
 from qarmor.studies.tasks.score import read_rows
@@ -64,19 +64,10 @@ def collect(folder: Folder, failed: Mapping[str, str]) -> None:
     finished = done(folder)
     with in_words(folder.path):
         (folder.path / "arrays").mkdir(exist_ok=True)
-        _replace(folder.path / "rows.json", rows(folder, finished).to_json())
-        _replace(folder.path / "results.json", json.dumps(_results(folder, finished, failed), indent=1))
+        replace_text(folder.path / "rows.json", rows(folder, finished).to_json())
+        replace_text(folder.path / "results.json", json.dumps(_results(folder, finished, failed), indent=1))
         if folder.study.claims:
-            _replace(folder.path / "claims.json", _claims(folder, finished))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            replace_text(folder.path / "claims.json", _claims(folder, finished))
 
 
 def _results(folder: Folder, finished: Mapping[str, Task], failed: Mapping[str, str]) -> dict[str, Any]:

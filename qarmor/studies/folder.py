@@ -12,7 +12,7 @@ from typing import Any
 
 from qarmor.studies.plan import Plan
 from qarmor.studies.spec import Study
-from qarmor.studies.store import Store, digest, in_words
+from qarmor.studies.store import Store, digest, in_words, replace_text
 
 _FILE = "study.json"
 
@@ -71,8 +71,8 @@ def write(path: Path, asked: Asked, plans: dict[str, Plan]) -> None:
     with in_words(path):
         (path / "plan").mkdir(parents=True, exist_ok=True)
         for name, plan in plans.items():
-            _replace(plan_file(path, name), _sealed(json.loads(plan.to_json())))
-        _replace(path / _FILE, _sealed(asdict(asked)))
+            replace_text(plan_file(path, name), _sealed(json.loads(plan.to_json())))
+        replace_text(path / _FILE, _sealed(asdict(asked)))
 
 
 def read(path: Path) -> Folder:
@@ -120,12 +120,3 @@ def _asked(path: Path) -> Asked:
         return Asked(**_opened(path / _FILE))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path / _FILE} cannot be read ({error}); delete it and run the study again, results are kept") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
