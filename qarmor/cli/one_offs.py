@@ -114,7 +114,7 @@ def train(
 ) -> None:
     """Train a network and save it; a killed training goes on where it was, a finished one is not repeated."""
     from qarmor import circuits, models, training
-    from qarmor.studies.tasks.train import recipe_of
+    from qarmor.studies.export import save_network
 
     check_device(device)
     usage(lambda: training.recipe_for(network, recipe))
@@ -150,13 +150,11 @@ def train(
     if not (made / "network.safetensors").exists():
         out.print(f"kept in {made} (a network of your own: name it in a study, or train it with qarmor.fit)", soft_wrap=True, markup=False)
         return
-    model = models.load(made / "network.safetensors")
     file = out_file or Path(f"{Path(_label(dataset)).stem}-{network}.safetensors")
-    record = {**recipe_of(task.spec["recipe"]).record(), "name": task.context["recipe"], "network": task.spec["options"]}
-    models.save(model, file, recipe=record, dataset=dataset, seed=seed, accuracy=row.value, threads=threads)
+    save_network(opened.store, task, file, dataset=dataset, accuracy=row.value)
     curve = file.with_suffix(".history.json")
     curve.write_text((made / "history.json").read_text(encoding="utf-8"), encoding="utf-8")
-    if isinstance(model, models.QVC):
+    if models.inspect(file).architecture == "QVC":
         import torch
 
         out.print(f"circuit kernel: {circuits.choose(torch.float32, device)}", soft_wrap=True, markup=False, highlight=False)

@@ -103,11 +103,12 @@ def _attack_label(name: str, entry: Mapping[str, Any]) -> str:
 
 def _networks(plan: Plan, store: Store, finished: Mapping[str, Task]) -> list[dict[str, Any]]:
     entries = []
+    clean = _clean_rows(plan, store, finished)
     for name, about in plan.about["networks"].items():
         made = about["key"] in finished
         manifest = store.manifest(about["key"]) if made else None
         history = store.folder(about["key"]) / "history.json"
-        largest = max((row for row in _clean_rows(plan, store, finished) if row.target == name), key=lambda row: row.n, default=None)
+        largest = max((row for row in clean if row.target == name), key=lambda row: row.n, default=None)
         entries.append(
             {
                 "name": name,

@@ -14,7 +14,7 @@ from typing import Any
 from qarmor import models
 from qarmor.studies import collect
 from qarmor.studies.folder import Folder
-from qarmor.studies.store import in_words
+from qarmor.studies.store import Store, in_words
 from qarmor.studies.task import Task
 from qarmor.types import Row
 
@@ -56,7 +56,8 @@ def export(folder: Folder, target: Path, figures: list[str]) -> None:
                 shutil.copy(path, target / "figures" / path.name)
         for entry in results["networks"]:
             if entry["kind"] == "quantum" and entry["key"] in finished:
-                _weights(folder, finished[entry["key"]], entry, target / "weights" / entry["dataset"] / f"{entry['name']}.safetensors")
+                path = target / "weights" / entry["dataset"] / f"{entry['name']}.safetensors"
+                save_network(folder.store, finished[entry["key"]], path, dataset=entry["dataset"], accuracy=entry["clean"])
 
 
 def _attack_labels(folder: Folder) -> dict[str, str]:
@@ -91,12 +92,13 @@ def _networks(entries: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _weights(folder: Folder, task: Task, entry: Mapping[str, Any], path: Path) -> None:
-    made = folder.store.folder(task.key) / "network.safetensors"
+def save_network(store: Store, task: Task, path: Path, *, dataset: str, accuracy: float | None) -> None:
+    """Write a made network of ours to ``path``, with a record of its training; a ready-made one as it is."""
+    made = store.folder(task.key) / "network.safetensors"
     if task.kind == "import":
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(made, path)
         return
     recipe = {**task.spec["recipe"], "name": task.context["recipe"], "network": task.spec["options"]}
-    about = {"dataset": entry["dataset"], "seed": entry["seed"], "accuracy": entry["clean"], "threads": task.spec["threads"]}
+    about = {"dataset": dataset, "seed": task.spec["seed"], "accuracy": accuracy, "threads": task.spec["threads"]}
     models.save(models.load(made), path, recipe=recipe, **about)
