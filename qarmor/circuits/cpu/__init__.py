@@ -1,5 +1,5 @@
 """The circuit on the CPU, compiled by numba."""
 
-from qarmor.circuits.cpu.kernel import Expectations, adjoint, amplitudes, forward, kernels
+from qarmor.circuits.cpu.kernel import Expectations, adjoint, amplitudes, forward
 
-__all__ = ["Expectations", "adjoint", "amplitudes", "forward", "kernels"]
+__all__ = ["Expectations", "adjoint", "amplitudes", "forward"]

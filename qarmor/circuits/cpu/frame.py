@@ -2,12 +2,15 @@
 
 RZ and CZ are diagonal, so a layer is one diagonal D_t = CZ^[t>0] prod_q exp(-i alpha_tq Z_q / 2), with alpha_0 = phi_0 and
 alpha_t = omega_{t-1} + phi_t, followed by RY(theta_t) on every wire. RY(theta) = cos(theta/2) [[1, -t], [t, 1]] with t = tan(theta/2):
-two fused multiply-adds a pair of amplitudes; the cosines are collected in the diagonal.
+two fused multiply-adds a pair of amplitudes; the cosines are collected in the diagonal, and its phase at |0...0> is dropped: <Z> doesn't see it.
 
 The tangent is safe because angles are first brought to |theta'| <= pi/2. Write theta = theta' + k pi: RY(pi) = -iY, and for odd k
 the Y is moved to the end of the circuit. On its way through RZ its X part flips the sign of alpha, through RY an X or a Z alone flips the
 sign of theta, through CZ_{q,q+1} X_q becomes X_q Z_{q+1}, and before the readout an X flips the sign of <Z>. ``flip_x`` and ``flip_z``
 hold, for every wire, whether an X or a Z is on its way.
+
+k is odd where cos(theta) < 0, and then cos(theta') = -cos(theta), sin(theta') = -sin(theta): so nothing is needed of the angles but their
+sines and cosines. For one sample they cost as much as the circuit if libm makes them one by one: ``_sines_and_cosines`` does it in vectors.
 """
 
 import math
@@ -16,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 from qarmor.circuits.cpu.vectors import LANES, aligned
 
@@ -25,10 +29,10 @@ class Tables(NamedTuple):
 
     Attributes:
         tangents: float32 ``(layers, n)``, tan(theta'/2) by bit.
-        squared_cosines: float64 ``(layers, n)``, by bit.
-        rows: float32 ``(layers, 2, 2, R)``: diagonal over the high bits, without and with the sign of the CZ between the halves; real, imaginary.
-            It carries the product of the layer's cosines. R is the number of high rows, padded with zeros to whole vectors.
-        columns: float32 ``(layers, 2^low, 2)``: diagonal over the low bits; real, imaginary.
+        squared_cosines: float64 ``(layers, n)``, cos(theta'/2)^2 by bit.
+        rows: float32 ``(layers, 2, 2, R)``: diagonal over the high bits, without and with the sign of the CZ between high and low; real, imaginary.
+            It carries the product of the layer's cosines. R is 2^high, padded with zeros to whole vectors.
+        columns: float32 ``(layers, 2, 2^low)``: diagonal over the low bits; real, imaginary.
         theta_signs, alpha_signs: float64 ``(layers, n)``, by wire: sign of theta' and alpha' against theta and alpha.
         readout_signs: float32 ``(n,)``, by wire.
     """
@@ -42,40 +46,77 @@ class Tables(NamedTuple):
     readout_signs: NDArray[np.float32]
 
 
-def empty_tables(layers: int, qubits: int, low: int) -> Tables:
-    """Tables to be filled by ``fill_tables``."""
-    padded_rows = -(-(1 << (qubits - low)) // LANES) * LANES
-    rows = aligned((layers, 2, 2, padded_rows))
+def tables(weights: Tensor, low: int) -> Tables:
+    """Tables of ``weights``, float64 ``(layers, n, 3)``, with ``low`` low bits."""
+    layers, qubits, _ = weights.shape
+    angles = weights[:, :, :2].movedim(2, 0).contiguous()
+    angles[0, 1:] += weights[:-1, :, 2]
+    theta_signs, alpha_signs, squared_cosines = np.empty((3, layers, qubits))
+    rows = aligned((layers, 2, 2, -(-(1 << (qubits - low)) // LANES) * LANES))
     rows[:] = 0
-    return Tables(
+    made = Tables(
         np.empty((layers, qubits), np.float32),
-        np.empty((layers, qubits)),
+        squared_cosines,
         rows,
-        np.empty((layers, 1 << low, 2), np.float32),
-        np.empty((layers, qubits)),
-        np.empty((layers, qubits)),
+        aligned((layers, 2, 1 << low)),
+        theta_signs,
+        alpha_signs,
         np.empty(qubits, np.float32),
     )
+    _fill(angles.numpy(), low, *made)
+    return made
+
+
+_QUARTER_HIGH, _QUARTER_LOW = 1.5707963267341256, 6.077100506506192e-11  # pi/2 in two parts: few bits, and the rest
+_SINE = (
+    -1.66666666666666324348e-01,
+    8.33333333332248946124e-03,
+    -1.98412698298579493134e-04,
+    2.75573137070700676789e-06,
+    -2.50507602534068634195e-08,
+    1.58969099521155010221e-10,
+)
+_COSINE = (
+    4.16666666666666019037e-02,
+    -1.38888888888741095749e-03,
+    2.48015872894767294178e-05,
+    -2.75573143513906633035e-07,
+    2.08757232129817482790e-09,
+    -1.13596475577881948265e-11,
+)
 
 
 @njit(forceinline=True)
-def _phases(alphas, first_wire, wires, cz, scale, real, imaginary):  # type: ignore[no-untyped-def]
-    """Diagonal of prod exp(-i alpha Z / 2) over ``wires`` neighbouring wires, by angle doubling, with the CZs among them if ``cz``."""
-    start = 0.0
-    for q in range(first_wire, first_wire + wires):
-        start -= 0.5 * alphas[q]
-    real[0] = scale * math.cos(start)
-    imaginary[0] = scale * math.sin(start)
+def _sines_and_cosines(angles, sines, cosines):  # type: ignore[no-untyped-def]
+    """Of float64 angles up to a million radians, to 1e-15: quarter turns off, then fdlibm's polynomials; no branches, so that LLVM makes vectors."""
+    for i in range(angles.size):
+        turns = math.floor(angles[i] * (2.0 / math.pi) + 0.5)
+        x = (angles[i] - turns * _QUARTER_HIGH) - turns * _QUARTER_LOW
+        z = x * x
+        sine = x + x * z * (_SINE[0] + z * (_SINE[1] + z * (_SINE[2] + z * (_SINE[3] + z * (_SINE[4] + z * _SINE[5])))))
+        tail = z * z * (_COSINE[0] + z * (_COSINE[1] + z * (_COSINE[2] + z * (_COSINE[3] + z * (_COSINE[4] + z * _COSINE[5])))))
+        cosine = 1.0 - 0.5 * z + tail
+        half = math.floor(0.5 * turns)
+        odd = turns - 2.0 * half  # a quarter turn: sine and cosine change places
+        sign = 1.0 - 2.0 * (half - 2.0 * math.floor(0.5 * half))  # half a turn: both change sign
+        sines[i] = sign * (sine + odd * (cosine - sine))
+        cosines[i] = sign * (cosine - odd * (cosine + sine))
+
+
+@njit(forceinline=True)
+def _phases(cosines, sines, first_wire, wires, cz, real, imaginary):  # type: ignore[no-untyped-def]
+    """Diagonal over ``wires`` neighbouring wires, from the element of |0...0> on, bit by bit; with the CZs among them if ``cz``."""
     for bit in range(wires):
-        alpha = alphas[first_wire + wires - 1 - bit]
-        c, s = math.cos(alpha), math.sin(alpha)
+        c, s = cosines[first_wire + wires - 1 - bit], sines[first_wire + wires - 1 - bit]
         half = 1 << bit
         # a CZ with the next lower bit: of the new half, where that bit is set, too
         flipped = half >> 1 if cz and bit > 0 else half
-        for i in range(half):
-            sign = -1.0 if i >= flipped else 1.0
-            real[half + i] = sign * (real[i] * c - imaginary[i] * s)
-            imaginary[half + i] = sign * (real[i] * s + imaginary[i] * c)
+        for i in range(flipped):
+            real[half + i] = real[i] * c - imaginary[i] * s
+            imaginary[half + i] = real[i] * s + imaginary[i] * c
+        for i in range(flipped, half):
+            real[half + i] = imaginary[i] * s - real[i] * c
+            imaginary[half + i] = -(real[i] * s + imaginary[i] * c)
 
 
 @njit(
@@ -84,20 +125,22 @@ def _phases(alphas, first_wire, wires, cz, scale, real, imaginary):  # type: ign
     cache=True,
     nogil=True,
 )
-def fill_tables(weights, low, tangents, squared_cosines, rows, columns, theta_signs, alpha_signs, readout_signs):  # type: ignore[no-untyped-def]
-    """Fill the tables for ``weights``, float64 ``(layers, n, 3)``."""
-    layers, n, _ = weights.shape
+def _fill(angles, low, tangents, squared_cosines, rows, columns, theta_signs, alpha_signs, readout_signs):  # type: ignore[no-untyped-def]
+    """Fill the tables from the angles (alpha, theta), float64 ``(2, layers, n)``."""
+    _, layers, n = angles.shape
     high = n - low
+    rows_count, columns_count = 1 << high, 1 << low
+    sines, cosines = np.empty(angles.shape), np.empty(angles.shape)
+    _sines_and_cosines(angles.reshape(-1), sines.reshape(-1), cosines.reshape(-1))
     flip_x = np.zeros(n, np.int64)
     flip_z = np.zeros(n, np.int64)
-    alphas = np.empty(n)
-    row_real, row_imaginary = np.empty(1 << high), np.empty(1 << high)
-    column_real, column_imaginary = np.empty(1 << low), np.empty(1 << low)
+    alpha_sines = np.empty(n)
+    row_real, row_imaginary = np.empty(rows_count), np.empty(rows_count)
+    column_real, column_imaginary = np.empty(columns_count), np.empty(columns_count)
     for t in range(layers):
         for q in range(n):
             alpha_signs[t, q] = 1.0 - 2.0 * flip_x[q]
-            previous = weights[t - 1, q, 2] if t > 0 else 0.0
-            alphas[q] = alpha_signs[t, q] * (weights[t, q, 0] + previous)
+            alpha_sines[q] = alpha_signs[t, q] * sines[0, t, q]
         if t > 0:
             for q in range(n - 1):
                 flip_z[q + 1] ^= flip_x[q]
@@ -105,27 +148,27 @@ def fill_tables(weights, low, tangents, squared_cosines, rows, columns, theta_si
         scale = 1.0
         for q in range(n):
             theta_signs[t, q] = 1.0 - 2.0 * (flip_x[q] ^ flip_z[q])
-            theta = theta_signs[t, q] * weights[t, q, 1]
-            turns = math.floor(theta / math.pi + 0.5)
-            theta -= turns * math.pi
-            if turns % 2.0 != 0.0:
+            cosine, sine = cosines[1, t, q], theta_signs[t, q] * sines[1, t, q]
+            if cosine < 0.0:
+                cosine, sine = -cosine, -sine
                 flip_x[q] ^= 1
                 flip_z[q] ^= 1
-            cosine = math.cos(0.5 * theta)
-            tangents[t, n - 1 - q] = math.tan(0.5 * theta)
-            squared_cosines[t, n - 1 - q] = cosine * cosine
-            scale *= cosine
-        _phases(alphas, 0, high, t > 0, scale, row_real, row_imaginary)
-        _phases(alphas, high, low, t > 0, 1.0, column_real, column_imaginary)
-        for h in range(1 << high):
+            tangents[t, n - 1 - q] = sine / (1.0 + cosine)
+            squared_cosines[t, n - 1 - q] = 0.5 * (1.0 + cosine)
+            scale *= 0.5 * (1.0 + cosine)
+        row_real[0], row_imaginary[0] = math.sqrt(scale), 0.0
+        column_real[0], column_imaginary[0] = 1.0, 0.0
+        _phases(cosines[0, t], alpha_sines, 0, high, t > 0, row_real, row_imaginary)
+        _phases(cosines[0, t], alpha_sines, high, low, t > 0, column_real, column_imaginary)
+        for i in range(columns_count):
+            columns[t, 0, i] = column_real[i]
+            columns[t, 1, i] = column_imaginary[i]
+        for h in range(rows_count):
             crossing = -1.0 if t > 0 and h & 1 else 1.0
             rows[t, 0, 0, h] = row_real[h]
             rows[t, 0, 1, h] = row_imaginary[h]
             rows[t, 1, 0, h] = crossing * row_real[h]
             rows[t, 1, 1, h] = crossing * row_imaginary[h]
-        for i in range(1 << low):
-            columns[t, i, 0] = column_real[i]
-            columns[t, i, 1] = column_imaginary[i]
     for q in range(n):
         readout_signs[q] = 1.0 - 2.0 * flip_x[q]
 

@@ -1,13 +1,15 @@
 """The circuit on the CPU, compiled by numba: fused forward and adjoint in float32, real or complex states, 1 to 14 qubits.
 
-Blocks of samples go to plain threads (as many as ``torch.get_num_threads()``); the kernels hold no global state and no interpreter lock, so
-they may be called from several threads and after a fork. Sums over samples are taken in an order that does not depend on the threads: the same
-bits for any number.
+Samples go to plain threads (as many as ``torch.get_num_threads()``); the kernels hold no global state and no interpreter lock, so they may be
+called from several threads and after a fork. Sums over samples are taken in an order that does not depend on the threads: the same bits for any
+number.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ from torch import Tensor
 from qarmor.circuits.cpu.compile import compiling
 
 with compiling():
-    from qarmor.circuits.cpu import frame, plan
+    from qarmor.circuits.cpu import blocks, frame, plan, singles
     from qarmor.circuits.cpu.vectors import LANES, aligned
 
 _SLOTS = 64  # partial sums of the weights' gradient; fixed, so that threads cannot change the order of additions
@@ -26,21 +28,47 @@ _SLOTS = 64  # partial sums of the weights' gradient; fixed, so that threads can
 Floats = NDArray[np.float32]
 
 
+class Kernels(NamedTuple):
+    """A compiled pair, of blocks or of singles; neither holds the interpreter lock."""
+
+    forward: Callable[..., None]
+    adjoint: Callable[..., None]
+
+
 @cache
-def kernels(qubits: int) -> plan.Kernels:
-    """The compiled functions of ``qubits`` (4 to 14); some seconds the first time on a machine, then read from the cache."""
+def kernels(qubits: int, layout: ModuleType) -> Kernels:
+    """The compiled functions of ``qubits`` (4 to 14) for a layout; some seconds the first time on a machine, then read from the cache."""
     with compiling():
-        return plan.Kernels(qubits, plan.compile_forward(qubits), plan.compile_adjoint(qubits))
+        return Kernels(layout.compile_forward(qubits), layout.compile_adjoint(qubits))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive samples of a batch that are treated in one layout, in ``units`` of LANES samples (blocks) or one (singles)."""
+
+    layout: ModuleType
+    start: int
+    stop: int
+    units: int
+
+
+def parts_of(batch: int, qubits: int) -> list[Part]:
+    """Blocks, and singles for what doesn't fill one, unless it nearly does: a block costs less than 0.8 * LANES singles."""
+    rest = batch % LANES if plan.has_singles(qubits) else 0
+    if rest > 0.8 * LANES:
+        rest = 0
+    whole = batch - rest
+    found = [Part(blocks, 0, whole, -(-whole // LANES)), Part(singles, whole, batch, rest)]
+    return [part for part in found if part.units]
 
 
 class Evolved(NamedTuple):
-    """What the adjoint needs of a forward pass: the final amplitudes in blocks of lanes, and the tables."""
+    """What the adjoint needs of a forward pass: the final amplitudes of each part, a row a unit, and the tables."""
 
-    kept: Floats
+    parts: list[Part]
+    kept: list[Floats]
     tables: frame.Tables
-    batch: int
-    parts: int
-    qubits: int
+    kinds: int
     padded: int
 
 
@@ -60,20 +88,52 @@ def _on_threads(work: Callable[[int, int], None], total: int) -> None:
 
 
 def _as_parts(states: Tensor) -> Tensor:
-    """``(B, 2^n)`` real or complex as float32 ``(B, 2^n, parts)``, contiguous."""
-    states = states.detach().contiguous()
-    return torch.view_as_real(states.resolve_conj()).contiguous() if states.is_complex() else states[:, :, None]
+    """``(B, 2^n)`` real or complex as float32 ``(B, parts, 2^n)``, contiguous."""
+    states = states.detach()
+    return torch.stack([states.real, states.imag], 1) if states.is_complex() else states.contiguous()[:, None]
 
 
-def _pad(states: Tensor, weights: NDArray[np.float64]) -> tuple[Tensor, NDArray[np.float64], int]:
+def _pad(states: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, int]:
     """Add wires in |0> at the end, with zero angles, up to the kernel's least number of qubits: they change no expectation."""
     missing = max(0, plan.MIN_QUBITS - weights.shape[1])
     if missing:
-        weights = np.ascontiguousarray(np.pad(weights, ((0, 0), (0, missing), (0, 0))))
-        padded = states.new_zeros(*states.shape[:2], 1 << missing, states.shape[2])
-        padded[:, :, 0] = states
-        states = padded.flatten(1, 2)
+        weights = torch.nn.functional.pad(weights, (0, 0, 0, missing))
+        padded = states.new_zeros(*states.shape, 1 << missing)
+        padded[..., 0] = states
+        states = padded.flatten(2)
     return states, weights, missing
+
+
+def _forward_part(part: Part, states: Floats, tables: frame.Tables, out: Floats, *, keep: bool) -> Floats:
+    """Run one part forward into ``out`` (readout signs still missing); returns the final amplitudes if ``keep``, else a row of rubbish."""
+    qubits = tables.tangents.shape[1]
+    kept = aligned((part.units if keep else 1, (2 << qubits) * (LANES if part.layout is blocks else 1)))
+    run = kernels(qubits, part.layout).forward
+
+    def work(first: int, last: int) -> None:
+        space = aligned((plan.work_bytes(qubits) // 4,))
+        run(states, first, last, tables.tangents, tables.rows, tables.columns, keep, kept, out, space)
+
+    _on_threads(work, part.units)
+    return kept
+
+
+def _adjoint_part(part: Part, kept: Floats, tables: frame.Tables, grad: Floats, grad_states: Floats | None, sums: NDArray[np.float64]) -> None:
+    """Run one part backward: writes ``grad_states`` if wanted, and adds to ``sums``, ``(2, slots, layers, n)``, of theta and of alpha."""
+    qubits = tables.tangents.shape[1]
+    slots = sums.shape[1]
+    ranges = _shares(part.units, slots)
+    unwanted = np.empty((1, 1, 1), np.float32)
+    run = kernels(qubits, part.layout).adjoint
+    read = (tables.tangents, tables.squared_cosines, tables.rows, tables.columns)
+
+    def work(first: int, last: int) -> None:
+        space = aligned((plan.work_bytes(qubits) // 4,))
+        for slot in range(first, last):
+            of_states = unwanted if grad_states is None else grad_states
+            run(kept, grad, *ranges[slot], *read, grad_states is not None, of_states, sums[0, slot], sums[1, slot], space)
+
+    _on_threads(work, slots)
 
 
 def forward(states: Tensor, weights: Tensor, readouts: int, *, keep: bool) -> tuple[Tensor, Evolved]:
@@ -88,24 +148,17 @@ def forward(states: Tensor, weights: Tensor, readouts: int, *, keep: bool) -> tu
     Returns:
         float32 ``(B, readouts)``, and what was kept.
     """
-    parts_first = _as_parts(states)
-    padded_states, angles, padded = _pad(parts_first, weights.detach().contiguous().double().numpy())
-    batch, dimension, parts = padded_states.shape
-    layers, qubits, _ = angles.shape
-    tables = frame.empty_tables(layers, qubits, plan.low_bits(qubits))
-    frame.fill_tables(angles, plan.low_bits(qubits), *tables)
-    blocks = -(-batch // LANES)
-    kept = aligned((blocks if keep else 1, dimension * 2 * LANES))
+    padded_states, angles, padded = _pad(_as_parts(states), weights.detach().double())
+    batch, kinds, _ = padded_states.shape
+    qubits = angles.shape[1]
+    tables = frame.tables(angles, plan.low_bits(qubits))
     out = np.empty((batch, readouts), np.float32)
-    given = padded_states.contiguous().numpy()
-    run = kernels(qubits).forward
-
-    def work(first: int, last: int) -> None:
-        space = aligned((plan.work_bytes(qubits) // 4,))
-        run(given, first, last, tables.tangents, tables.rows, tables.columns, tables.readout_signs, keep, kept, out, space)
-
-    _on_threads(work, blocks)
-    return torch.from_numpy(out), Evolved(kept, tables, batch, parts, qubits, padded)
+    given = padded_states.numpy()
+    evolved = Evolved(parts_of(batch, qubits), [], tables, kinds, padded)
+    for part in evolved.parts:
+        evolved.kept.append(_forward_part(part, given[part.start : part.stop], tables, out[part.start : part.stop], keep=keep))
+    out *= tables.readout_signs[:readouts]
+    return torch.from_numpy(out), evolved
 
 
 def adjoint(evolved: Evolved, grad: Tensor, *, want_states: bool) -> tuple[Tensor | None, Tensor]:
@@ -120,42 +173,43 @@ def adjoint(evolved: Evolved, grad: Tensor, *, want_states: bool) -> tuple[Tenso
         Gradient for the states (float32 or complex64 ``(B, 2^n)``, or None) and for the weights, float32 ``(layers, n, 3)``. A complex gradient is
         dL/dRe + i dL/dIm, torch's convention.
     """
-    kept, tables, batch, parts, qubits, padded = evolved
-    layers, dimension = len(tables.tangents), 1 << qubits
-    blocks = -(-batch // LANES)
-    slots = min(blocks, _SLOTS)
-    grad_states = np.empty((batch if want_states else 1, dimension if want_states else 1, parts), np.float32)
-    theta_sums, alpha_sums = np.zeros((2, slots, layers, qubits))
-    given = grad.detach().contiguous().numpy()
-    run = kernels(qubits).adjoint
-    ranges = _shares(blocks, slots) if slots else []
-    rest: tuple[Any, ...] = (tables.tangents, tables.squared_cosines, tables.rows, tables.columns, tables.readout_signs, want_states, grad_states)
-
-    def work(first: int, last: int) -> None:
-        space = aligned((plan.work_bytes(qubits) // 4,))
-        for slot in range(first, last):
-            run(kept, given, *ranges[slot], *rest, theta_sums[slot], alpha_sums[slot], space)
-
-    _on_threads(work, slots)
+    tables, kinds, padded = evolved.tables, evolved.kinds, evolved.padded
+    batch, readouts = grad.shape
+    layers, qubits = tables.tangents.shape
+    dimension = 1 << qubits
+    grad_states = np.empty((batch if want_states else 0, kinds, dimension), np.float32)
+    given = grad.detach().numpy() * tables.readout_signs[:readouts]
+    sums = [np.zeros((2, min(part.units, _SLOTS), layers, qubits)) for part in evolved.parts]
+    for part, kept, of_part in zip(evolved.parts, evolved.kept, sums, strict=True):
+        some = slice(part.start, part.stop)
+        _adjoint_part(part, kept, tables, given[some], grad_states[some] if want_states else None, of_part)
+    theta_sums, alpha_sums = np.concatenate([np.zeros((2, 0, layers, qubits)), *sums], 1)
     gradient = np.zeros((layers, qubits, 3))
     frame.weight_gradient(theta_sums, alpha_sums, tables.theta_signs, tables.alpha_signs, gradient)
     of_weights = torch.from_numpy(gradient[:, : qubits - padded]).float()
     if not want_states:
         return None, of_weights
-    of_states = torch.from_numpy(grad_states).reshape(batch, dimension >> padded, 1 << padded, parts)[:, :, 0]
-    return (torch.view_as_complex(of_states.contiguous()) if parts == 2 else of_states[..., 0]), of_weights
+    of_states = torch.from_numpy(grad_states)[..., :: 1 << padded]
+    return (torch.complex(of_states[:, 0], of_states[:, 1]) if kinds == 2 else of_states[:, 0]), of_weights
 
 
 def amplitudes(states: Tensor, weights: Tensor) -> Tensor:
-    """Final amplitudes, complex64 ``(B, 2^n)``, up to a phase each: the probabilities of basis states, and so <Z>, are right."""
+    """Final amplitudes, complex64 ``(B, 2^n)``, up to one phase for all."""
     _, evolved = forward(states, weights, 1, keep=True)
-    dimension = 1 << evolved.qubits
-    blocks = torch.from_numpy(evolved.kept).reshape(-1, dimension, 2, LANES)
-    values = torch.complex(blocks[:, :, 0], blocks[:, :, 1]).transpose(1, 2).reshape(-1, dimension)[: evolved.batch]
+    dimension = 1 << len(evolved.tables.readout_signs)
+    of_parts = [torch.zeros(0, 2, dimension)]
+    for part, kept in zip(evolved.parts, evolved.kept, strict=True):
+        if part.layout is blocks:
+            given = torch.from_numpy(kept).reshape(part.units, dimension, 2, LANES).permute(0, 3, 2, 1).flatten(0, 1)
+        else:
+            given = torch.from_numpy(kept).reshape(part.units, 2, dimension)
+        of_parts.append(given[: part.stop - part.start])
+    values = torch.cat(of_parts)
     # the Pauli frame leaves an X on wires whose readout sign is -1: relabel the basis states
-    flips = sum(1 << (evolved.qubits - 1 - q) for q, sign in enumerate(evolved.tables.readout_signs) if sign < 0)
-    relabelled = values[:, torch.arange(dimension) ^ flips]
-    return relabelled.reshape(evolved.batch, -1, 1 << evolved.padded)[:, :, 0]
+    qubits = len(evolved.tables.readout_signs)
+    flips = sum(1 << (qubits - 1 - q) for q, sign in enumerate(evolved.tables.readout_signs) if sign < 0)
+    relabelled = values[:, :, torch.arange(1 << qubits) ^ flips][..., :: 1 << evolved.padded]
+    return torch.complex(relabelled[:, 0], relabelled[:, 1])
 
 
 class Expectations(torch.autograd.Function):

@@ -1,34 +1,21 @@
-"""One stage = one sweep that applies (or undoes) a few single-qubit rotations, with the amplitudes of a block of samples in vectors.
+"""One stage = one sweep that applies (or undoes) a few single-qubit rotations.
 
-A *row* of memory holds one amplitude of ``LANES`` samples: forward [real, imaginary], backward [psi real, psi imaginary, lambda real,
-lambda imaginary]. A stage works on rows ``base + r * stride``, r < 2^bits; RY is real, so it acts on the parts one after the other.
-Functions are inlined and their integer arguments are constants by then; ``tangents`` and ``diagonal`` are addresses of float32 tables.
+A *row* of memory holds vectors: forward [real, imaginary], backward [psi real, psi imaginary, lambda real, lambda imaginary]. What a vector's lanes
+are differs: in a *block* one amplitude of ``LANES`` samples, in a *single* ``LANES`` neighbouring amplitudes of one sample. A stage works on rows
+``base + r * stride``, r < 2^bits; RY is real, so it acts on the parts one after the other, and on bits above the lanes it is the same for both.
+Functions are inlined and their integer arguments are constants by then; ``tangents``, ``rows``, ``column`` and ``diagonal`` are addresses of
+float32 tables.
 """
 
 from numba import njit
 
-from qarmor.circuits.cpu.vectors import LANES, VECTOR, add, add_mul, broadcast, fill, load, mul, store, sub, sub_mul
+from qarmor.circuits.cpu.vectors import LANE_BITS, LANES, VECTOR, add, add_mul, broadcast, fill, load, mul, negated, store, sub, sub_mul, swap
 
 ROW = 2 * VECTOR
 ROW_BOTH = 4 * VECTOR
 
-
-@njit(forceinline=True)
-def column_diagonal(rows, column, padded_rows, out):  # type: ignore[no-untyped-def]
-    """Write the diagonal of one column: row factors (real, then imaginary, ``padded_rows`` each) times the column's factor."""
-    c, s = broadcast(column), broadcast(column + 4)
-    for v in range(padded_rows // LANES):
-        real, imaginary = load(rows + v * VECTOR), load(rows + 4 * padded_rows + v * VECTOR)
-        store(out + v * VECTOR, sub_mul(mul(real, c), imaginary, s))
-        store(out + 4 * padded_rows + v * VECTOR, add_mul(mul(real, s), imaginary, c))
-
-
-@njit(forceinline=True)
-def _turned(address, diagonal, padded_rows):  # type: ignore[no-untyped-def]
-    """Amplitude at ``address`` times the diagonal's element."""
-    x, y = load(address), load(address + VECTOR)
-    c, s = broadcast(diagonal), broadcast(diagonal + 4 * padded_rows)
-    return sub_mul(mul(c, x), s, y), add_mul(mul(c, y), s, x)
+_swap0, _swap1, _swap2, _swap3 = swap(0), swap(1), swap(2), swap(3)
+_negated0, _negated1, _negated2, _negated3 = negated(0), negated(1), negated(2), negated(3)
 
 
 @njit(forceinline=True)
@@ -40,29 +27,11 @@ def _rotate4(x0, x1, x2, x3, t0, t1):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def diagonal_radix4(base, stride, bits, tangents, diagonal, padded_rows):  # type: ignore[no-untyped-def]
-    """The layer's diagonal, then RY on the top two bits."""
-    quarter = 1 << (bits - 2)
-    step = quarter * stride
-    t0, t1 = broadcast(tangents + 4 * (bits - 2)), broadcast(tangents + 4 * (bits - 1))
-    for k in range(quarter):
-        p0 = base + k * stride
-        p1, p2, p3 = p0 + step, p0 + 2 * step, p0 + 3 * step
-        d = diagonal + 4 * k
-        r0, i0 = _turned(p0, d, padded_rows)
-        r1, i1 = _turned(p1, d + 4 * quarter, padded_rows)
-        r2, i2 = _turned(p2, d + 8 * quarter, padded_rows)
-        r3, i3 = _turned(p3, d + 12 * quarter, padded_rows)
-        r0, r1, r2, r3 = _rotate4(r0, r1, r2, r3, t0, t1)
-        i0, i1, i2, i3 = _rotate4(i0, i1, i2, i3, t0, t1)
-        store(p0, r0)
-        store(p0 + VECTOR, i0)
-        store(p1, r1)
-        store(p1 + VECTOR, i1)
-        store(p2, r2)
-        store(p2 + VECTOR, i2)
-        store(p3, r3)
-        store(p3 + VECTOR, i3)
+def _store4(p0, step, x):  # type: ignore[no-untyped-def]
+    store(p0, x[0])
+    store(p0 + step, x[1])
+    store(p0 + 2 * step, x[2])
+    store(p0 + 3 * step, x[3])
 
 
 @njit(forceinline=True)
@@ -176,8 +145,44 @@ def undo_radix2(base, stride, bits, bit, tangents, sums):  # type: ignore[no-unt
 
 
 @njit(forceinline=True)
+def column_diagonal(rows, column, columns_count, padded_rows, out):  # type: ignore[no-untyped-def]
+    """Blocks: write the diagonal of one column to ``out``, row factors (real, then imaginary, ``padded_rows`` each) times the column's."""
+    c, s = broadcast(column), broadcast(column + 4 * columns_count)
+    for v in range(padded_rows // LANES):
+        real, imaginary = load(rows + v * VECTOR), load(rows + 4 * padded_rows + v * VECTOR)
+        store(out + v * VECTOR, sub_mul(mul(real, c), imaginary, s))
+        store(out + 4 * padded_rows + v * VECTOR, add_mul(mul(real, s), imaginary, c))
+
+
+@njit(forceinline=True)
+def _turned(address, diagonal, padded_rows):  # type: ignore[no-untyped-def]
+    """Blocks: amplitudes at ``address`` times the diagonal's element."""
+    x, y = load(address), load(address + VECTOR)
+    c, s = broadcast(diagonal), broadcast(diagonal + 4 * padded_rows)
+    return sub_mul(mul(c, x), s, y), add_mul(mul(c, y), s, x)
+
+
+@njit(forceinline=True)
+def diagonal_radix4(base, stride, bits, tangents, diagonal, padded_rows):  # type: ignore[no-untyped-def]
+    """Blocks: the layer's diagonal, then RY on the top two bits."""
+    quarter = 1 << (bits - 2)
+    step = quarter * stride
+    t0, t1 = broadcast(tangents + 4 * (bits - 2)), broadcast(tangents + 4 * (bits - 1))
+    for k in range(quarter):
+        p0 = base + k * stride
+        p1, p2, p3 = p0 + step, p0 + 2 * step, p0 + 3 * step
+        d = diagonal + 4 * k
+        r0, i0 = _turned(p0, d, padded_rows)
+        r1, i1 = _turned(p1, d + 4 * quarter, padded_rows)
+        r2, i2 = _turned(p2, d + 8 * quarter, padded_rows)
+        r3, i3 = _turned(p3, d + 12 * quarter, padded_rows)
+        _store4(p0, step, _rotate4(r0, r1, r2, r3, t0, t1))
+        _store4(p0 + VECTOR, step, _rotate4(i0, i1, i2, i3, t0, t1))
+
+
+@njit(forceinline=True)
 def undo_diagonal(base, stride, rows, diagonal, padded_rows, row_sums, column_sum):  # type: ignore[no-untyped-def]
-    """Undo the diagonal of one column on psi and lambda.
+    """Blocks: undo the diagonal of one column on psi and lambda.
 
     With w = Im(conj(lambda) psi) of each row: adds w to the vectors at ``row_sums`` and writes the column's sum to ``column_sum``; all that
     dL/dalpha_q = sum_i z_q(i) w_i needs.
@@ -200,9 +205,133 @@ def undo_diagonal(base, stride, rows, diagonal, padded_rows, row_sums, column_su
 
 
 @njit(forceinline=True)
-def signed_sum(values, count, bit):  # type: ignore[no-untyped-def]
-    """Sum of the vectors at ``values``, minus where ``bit`` of the position is set."""
-    result = fill(0.0)
-    for i in range(count):
-        result = sub(result, load(values + i * VECTOR)) if (i >> bit) & 1 else add(result, load(values + i * VECTOR))
-    return result
+def lane_tangents(tangents):  # type: ignore[no-untyped-def]
+    """Singles: for every lane bit, its tangent with the sign that RY gives it in each lane: minus where the bit is clear."""
+    t0, t1 = _negated0(broadcast(tangents)), _negated1(broadcast(tangents + 4))
+    t2 = _negated2(broadcast(tangents + 8)) if LANE_BITS > 2 else fill(0.0)
+    t3 = _negated3(broadcast(tangents + 12)) if LANE_BITS > 3 else fill(0.0)
+    return t0, t1, t2, t3
+
+
+@njit(forceinline=True)
+def _rotate_lanes(x, lanes):  # type: ignore[no-untyped-def]
+    """Singles: RYs in tan form on the lane bits."""
+    t0, t1, t2, t3 = lanes
+    x = add_mul(x, t0, _swap0(x))
+    x = add_mul(x, t1, _swap1(x))
+    if LANE_BITS > 2:
+        x = add_mul(x, t2, _swap2(x))
+    if LANE_BITS > 3:
+        x = add_mul(x, t3, _swap3(x))
+    return x
+
+
+@njit(forceinline=True)
+def _single_diagonal(row, padded_rows, real, imaginary):  # type: ignore[no-untyped-def]
+    """Singles: the factor of the row, at address ``row``, times the column's vectors."""
+    c, s = broadcast(row), broadcast(row + 4 * padded_rows)
+    return sub_mul(mul(c, real), s, imaginary), add_mul(mul(c, imaginary), s, real)
+
+
+@njit(forceinline=True)
+def _single_turned(address, row, padded_rows, real, imaginary, lanes):  # type: ignore[no-untyped-def]
+    """Singles: amplitudes at ``address`` times the diagonal, lane bits rotated."""
+    c, s = _single_diagonal(row, padded_rows, real, imaginary)
+    x, y = load(address), load(address + VECTOR)
+    x, y = sub_mul(mul(c, x), s, y), add_mul(mul(c, y), s, x)
+    return _rotate_lanes(x, lanes), _rotate_lanes(y, lanes)
+
+
+@njit(forceinline=True)
+def single_diagonal_radix4(base, stride, bits, tangents, lanes, rows, padded_rows, column, columns_size):  # type: ignore[no-untyped-def]
+    """Singles: the layer's diagonal, RY on the lane bits (``lanes``: their tangents), then RY on the top two bits of one column."""
+    quarter = 1 << (bits - 2)
+    step = quarter * stride
+    t0, t1 = broadcast(tangents + 4 * (bits - 2)), broadcast(tangents + 4 * (bits - 1))
+    c, s = load(column), load(column + columns_size)
+    for k in range(quarter):
+        p0 = base + k * stride
+        p1, p2, p3 = p0 + step, p0 + 2 * step, p0 + 3 * step
+        d = rows + 4 * k
+        r0, i0 = _single_turned(p0, d, padded_rows, c, s, lanes)
+        r1, i1 = _single_turned(p1, d + 4 * quarter, padded_rows, c, s, lanes)
+        r2, i2 = _single_turned(p2, d + 8 * quarter, padded_rows, c, s, lanes)
+        r3, i3 = _single_turned(p3, d + 12 * quarter, padded_rows, c, s, lanes)
+        _store4(p0, step, _rotate4(r0, r1, r2, r3, t0, t1))
+        _store4(p0 + VECTOR, step, _rotate4(i0, i1, i2, i3, t0, t1))
+
+
+@njit(forceinline=True)
+def single_undo_diagonal(base, stride, rows_count, lanes, rows, padded_rows, column, columns_size, lane_sums, row_sums, column_sum):  # type: ignore[no-untyped-def]
+    """Singles: undo RY on the lane bits, then the diagonal, of one column of psi and lambda.
+
+    Adds dL/dtheta of the lane bits to the vectors at ``lane_sums`` (their lanes still to be signed and summed). With w = Im(conj(lambda) psi) of
+    each row: adds w to the vectors at ``row_sums`` and writes the column's sum to ``column_sum``; all that dL/dalpha_q = sum_i z_q(i) w_i needs.
+    """
+    t0, t1, t2, t3 = lanes
+    real, imaginary = load(column), load(column + columns_size)
+    whole = fill(0.0)
+    sum0, sum1 = load(lane_sums), load(lane_sums + VECTOR)
+    sum2 = load(lane_sums + 2 * VECTOR) if LANE_BITS > 2 else sum0
+    sum3 = load(lane_sums + 3 * VECTOR) if LANE_BITS > 3 else sum0
+    for r in range(rows_count):
+        p = base + r * stride
+        x, y, a, b = load(p), load(p + VECTOR), load(p + ROW), load(p + ROW + VECTOR)
+        sx, sy, sa, sb = _swap0(x), _swap0(y), _swap0(a), _swap0(b)
+        sum0 = add_mul(add_mul(sum0, a, sx), b, sy)
+        x, y, a, b = sub_mul(x, t0, sx), sub_mul(y, t0, sy), sub_mul(a, t0, sa), sub_mul(b, t0, sb)
+        sx, sy, sa, sb = _swap1(x), _swap1(y), _swap1(a), _swap1(b)
+        sum1 = add_mul(add_mul(sum1, a, sx), b, sy)
+        x, y, a, b = sub_mul(x, t1, sx), sub_mul(y, t1, sy), sub_mul(a, t1, sa), sub_mul(b, t1, sb)
+        if LANE_BITS > 2:
+            sx, sy, sa, sb = _swap2(x), _swap2(y), _swap2(a), _swap2(b)
+            sum2 = add_mul(add_mul(sum2, a, sx), b, sy)
+            x, y, a, b = sub_mul(x, t2, sx), sub_mul(y, t2, sy), sub_mul(a, t2, sa), sub_mul(b, t2, sb)
+        if LANE_BITS > 3:
+            sx, sy, sa, sb = _swap3(x), _swap3(y), _swap3(a), _swap3(b)
+            sum3 = add_mul(add_mul(sum3, a, sx), b, sy)
+            x, y, a, b = sub_mul(x, t3, sx), sub_mul(y, t3, sy), sub_mul(a, t3, sa), sub_mul(b, t3, sb)
+        c, s = _single_diagonal(rows + 4 * r, padded_rows, real, imaginary)
+        x, y = add_mul(mul(c, x), s, y), sub_mul(mul(c, y), s, x)
+        a, b = add_mul(mul(c, a), s, b), sub_mul(mul(c, b), s, a)
+        store(p, x)
+        store(p + VECTOR, y)
+        store(p + ROW, a)
+        store(p + ROW + VECTOR, b)
+        w = sub_mul(mul(a, y), b, x)
+        whole = add(whole, w)
+        store(row_sums + r * VECTOR, add(load(row_sums + r * VECTOR), w))
+    store(column_sum, whole)
+    store(lane_sums, sum0)
+    store(lane_sums + VECTOR, sum1)
+    if LANE_BITS > 2:
+        store(lane_sums + 2 * VECTOR, sum2)
+    if LANE_BITS > 3:
+        store(lane_sums + 3 * VECTOR, sum3)
+
+
+@njit(forceinline=True)
+def signed_sums(values, bits, sums):  # type: ignore[no-untyped-def]
+    """To the vectors at ``sums``, one a bit: sum of the 2^bits vectors at ``values``, minus where the bit of the position is set.
+
+    Overwrites ``values``; the plain sum is left in the first.
+    """
+    for bit in range(bits):
+        difference = fill(0.0)
+        for i in range(1 << (bits - 1 - bit)):
+            even, odd = load(values + 2 * i * VECTOR), load(values + (2 * i + 1) * VECTOR)
+            difference = add(difference, sub(even, odd))
+            store(values + i * VECTOR, add(even, odd))
+        store(sums + bit * VECTOR, difference)
+
+
+@njit(forceinline=True)
+def lane_signed(x, bit):  # type: ignore[no-untyped-def]
+    """x with the sign of the lanes flipped where ``bit`` of their position is clear."""
+    if bit == 0:
+        return _negated0(x)
+    if bit == 1:
+        return _negated1(x)
+    if bit == 2:
+        return _negated2(x)
+    return _negated3(x)

@@ -31,6 +31,7 @@ def _choose_lanes() -> int:
 
 
 LANES = _choose_lanes()
+LANE_BITS = LANES.bit_length() - 1
 VECTOR = 4 * LANES
 _LLVM_VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _ALIGNMENT = 128  # a multiple of every vector's size
@@ -134,6 +135,29 @@ def fill(typing, scalar):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def load_unaligned(typing, address):  # type: ignore[no-untyped-def]
+    """The vector at ``address``, a multiple of 4."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        vector = builder.load(builder.inttoptr(arguments[0], _LLVM_VECTOR.as_pointer()))
+        vector.align = 4
+        return vector
+
+    return _vector(types.intp), generate
+
+
+@intrinsic
+def store_unaligned(typing, address, vector):  # type: ignore[no-untyped-def]
+    """Write ``vector`` to ``address``, a multiple of 4."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.store(arguments[1], builder.inttoptr(arguments[0], _LLVM_VECTOR.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.intp, _vector), generate
+
+
+@intrinsic
 def gather(typing, address, stride, count):  # type: ignore[no-untyped-def]
     """Lane v is the float32 at ``address + v * stride`` for v < count, else 0."""
 
@@ -150,6 +174,31 @@ def gather(typing, address, stride, count):  # type: ignore[no-untyped-def]
         return vector
 
     return _vector(types.intp, types.intp, types.intp), generate
+
+
+def _shuffle(builder: Any, vector: Any, lanes: list[int]) -> Any:
+    return builder.shuffle_vector(vector, ir.Constant(_LLVM_VECTOR, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
+
+
+def swap(bit: int) -> Any:
+    """The function that exchanges every lane with the one that differs in ``bit``; with fewer lanes than that, the identity."""
+
+    @intrinsic
+    def swapped(typing, x):  # type: ignore[no-untyped-def]
+        return _lanewise(lambda builder, a: _shuffle(builder, a, [lane ^ (1 << bit) for lane in range(LANES)]) if bit < LANE_BITS else a, 1)
+
+    return swapped
+
+
+def negated(bit: int) -> Any:
+    """The function that flips the sign of the lanes where ``bit`` is clear; with fewer lanes than that, zero."""
+
+    @intrinsic
+    def flipped(typing, x):  # type: ignore[no-untyped-def]
+        signs = [0.0 if bit >= LANE_BITS else 1.0 if (lane >> bit) & 1 else -1.0 for lane in range(LANES)]
+        return _lanewise(lambda builder, a: builder.fmul(a, ir.Constant(_LLVM_VECTOR, signs)), 1)
+
+    return flipped
 
 
 @intrinsic
