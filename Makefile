@@ -1,7 +1,8 @@
-# Every target sets up what it needs in .venv, with the exact versions of constraints.txt.
+# Every target sets up what it needs in .venv, with the exact versions of constraints.txt; bench in .venv-bench, with constraints-bench.txt.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+BENCH ?= .venv-bench
 TORCH = torch==2.13.0
 
 .PHONY: demo test slow check bench clean
@@ -20,11 +21,14 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-test
-	$(BIN)/python benchmarks/circuits.py
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python benchmarks/roofline.py
+	$(BENCH)/bin/python benchmarks/scaling.py
+	$(BENCH)/bin/python benchmarks/studies.py
+	$(BENCH)/bin/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) qarmor-demo
+	rm -rf $(VENV) $(BENCH) qarmor-demo
 
 # torch first and alone: a CPU build of just this version may lie on the machine, and any other request would bring CUDA
 $(VENV)/.torch:
@@ -38,4 +42,12 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,interop]"
+	touch $@
+
+# the peers of benchmarks/peers.py have an environment and pins of their own, as they bring many packages that nothing else needs
+$(BENCH)/.installed: pyproject.toml constraints-bench.txt
+	$(PYTHON) -m venv $(BENCH)
+	echo '*' > $(BENCH)/.gitignore
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check -c constraints-bench.txt $(TORCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check -c constraints-bench.txt -e ".[bench]"
 	touch $@
