@@ -141,7 +141,7 @@ def _memory(what: str) -> int:
 def growth(what: str, size: Size) -> int:
     """Bytes by which a step raises this process's peak above what it held before: for a process of its own."""
     torch.set_num_threads(1)
-    MAKE[what](Size(size.qubits, 1, 1))()  # loads the kernel
+    MAKE[what](Size(size.qubits, 1, 17))()  # loads the kernels: blocks of 16 lanes at most, and a sample that is left
     run = MAKE[what](size)
     _reset_peak()
     before = _memory("VmRSS")

@@ -98,7 +98,8 @@ class Oracle:
             grad = torch.autograd.grad(value.sum(), x, allow_unused=True)[0] if value.requires_grad else None
         if grad is None:
             raise ValueError("the logits do not depend on the images (detached graph?): this attack needs a gradient to follow")
-        self._bad_gradients |= ~grad.isfinite().flatten(1).all(dim=1)
+        # a sum is finite where every element is: one pass, where isfinite and all take two
+        self._bad_gradients |= ~grad.flatten(1).sum(1, dtype=torch.float64).isfinite()
         return value.detach(), logits.detach().argmax(dim=1) != self.y, grad
 
     def close(self, first: int) -> None:

@@ -70,7 +70,7 @@ class PGD(BaseAttack):
                 value, wrong, grad = oracle.judge_with_gradient(z, loss)
                 best.update(z, value, wrong)
                 step = ball.eps * (1 - done / self.steps) if fixed is None else fixed
-                z = ball.project(z + step * grad.sign())
+                z = ball.project(z + grad.sign().mul_(step))
             best.update(z, *oracle.judge(z, loss))
         return best.x
 

@@ -80,6 +80,7 @@ def run_study(
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default as many as cores and memory allow.", min=1)] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler, e.g. tcp://host:8786.")] = None,
     shard: Annotated[str | None, typer.Option(help="Do part i of n, e.g. 2/8, in this process, over a shared folder: for job arrays.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute instead of where the study says (cpu, by default): e.g. cuda or mps.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the tasks, and what they will cost.")] = False,
 ) -> None:
     """Run a study: what is missing of it is made, and its page written. Kill it and run it again whenever you like."""
@@ -89,6 +90,9 @@ def run_study(
     part = _shard(shard)
     chosen = preset.value if preset is not None else None
     resolved = usage(lambda: spec.resolve(spec.read(study), chosen, study))
+    if device is not None:
+        check_device(device)
+        resolved = resolved.model_copy(update={"device": device})
     name = Path(study).stem if Path(study).is_file() else study
     label = chosen or ("quick" if "quick" in resolved.presets else None)
     request = studies.Request(name, resolved, label, tuple(only or ()), " ".join(map(shlex.quote, ["qarmor", *sys.argv[1:]])))
