@@ -211,7 +211,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.set_axis_off()
     for axis, (against, unit) in zip(axes.flat, panels, strict=False):
         for what in MAKE:
-            line = [row for row in rows if (row["against"], row["unit"], row["what"]) == (against, unit, what)]
+            # memory below a page reads 0, which a logarithmic axis has no place for
+            line = [row for row in rows if (row["against"], row["unit"], row["what"]) == (against, unit, what) and row["value"] > 0]
             axis.plot(
                 [1 << r["at"] if against == "qubits" else r["at"] for r in line], [r["value"] for r in line], "o-", markersize=3, label=WORK[what]
             )

