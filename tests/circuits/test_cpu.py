@@ -186,7 +186,7 @@ import torch
 from qarmor.circuits import expectations
 from qarmor.circuits.cpu.vectors import LANES
 torch.manual_seed(0)
-x, w = torch.randn(21, 64, requires_grad=True), torch.randn(3, 6, 3, requires_grad=True)
+x, w = torch.randn(21, 256, requires_grad=True), torch.randn(3, 8, 3, requires_grad=True)  # blocks and singles
 for name in ("reference", "cpu"):
     x.grad = w.grad = None
     out = expectations(x, w, implementation=name)
