@@ -16,8 +16,11 @@ _PAPER = Recipe(
 _QUANTUM = {
     "paper": _PAPER,
     "bare": dataclasses.replace(_PAPER, network={**_PAPER.network, "logit_scale": 1.0}, name="bare"),
-    "tuned": Recipe(epochs=5, batch_size=64, lr=5e-3, schedule="cosine", name="tuned"),
+    "tuned": Recipe(epochs=15, batch_size=64, lr=5e-3, schedule="cosine", name="tuned"),
 }
+# Deep circuits hardly learn while the rate is high (validation accuracies in dev/LOG.md).
+_DEEP = 500
+_TUNED_DEEP = dataclasses.replace(_QUANTUM["tuned"], epochs=10, lr=2e-3)
 _CLASSICAL = {
     "convnet": Recipe(epochs=1, batch_size=64, lr=1e-3, schedule="cosine", name="convnet"),
     "resnet18": Recipe(epochs=1, batch_size=64, lr=1e-3, schedule="cosine", name="resnet18"),
@@ -30,11 +33,15 @@ _CLASSICAL = {
 def recipe_for(network: str, name: str | None = None) -> Recipe:
     """The recipe ``name`` for a network; by default ``"tuned"`` for QVCs, and the network's own for the others.
 
+    ``"tuned"`` has a lower rate for 500 layers or more.
+
     Raises:
         ValueError: no such recipe for this network; the message lists those there are.
     """
-    if re.fullmatch(r"qvc\d+", network):
+    if circuit := re.fullmatch(r"qvc(\d+)", network):
         known, default = _QUANTUM, "tuned"
+        if int(circuit[1]) >= _DEEP:
+            known = {**known, "tuned": _TUNED_DEEP}
     elif network in _CLASSICAL:
         known, default = {network: _CLASSICAL[network]}, network
     else:

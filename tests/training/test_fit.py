@@ -221,4 +221,5 @@ def test_recipe_paper_is_the_authors():
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.schedule) == (1, 32, 1e-3, "constant")
     assert recipe.network == {"logit_scale": 5.0, "learn_scale": False, "init": "normal", "padding": "centre"}
     assert recipe_for("qvc500", "bare").network["logit_scale"] == 1.0
+    assert recipe_for("qvc500").lr < recipe_for("qvc499").lr == recipe_for("qvc200", "tuned").lr
     assert recipe_for("qvc500").name == "tuned"
