@@ -31,19 +31,6 @@ def pin(cores: int = 1) -> list[int]:
     return chosen
 
 
-def medians(work: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, after one call to warm up, taken in turns so that a slow moment hits all."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for run in work.values():
-        run()
-    for _ in range(repeats):
-        for name, run in work.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def once(run: Callable[[], object], calls: int = 1) -> float:
     """Seconds a call."""
     start = time.perf_counter()
@@ -53,7 +40,10 @@ def once(run: Callable[[], object], calls: int = 1) -> float:
 
 
 def turns(work: Mapping[str, Callable[[], object]], seconds: float, least: int = 3, most: int = 50) -> dict[str, float]:
-    """As ``medians``, but until ``seconds`` are spent, ``least`` to ``most`` times; what is quick is called several times in a turn."""
+    """Median seconds of each, warm, taken in turns so that a slow moment hits all: until ``seconds`` are spent, ``least`` to ``most`` times.
+
+    What is quick is called several times in a turn.
+    """
     calls = {}
     for name, run in work.items():
         took = once(run)

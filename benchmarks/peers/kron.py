@@ -1,30 +1,9 @@
 """Plain PyTorch: each layer as two Kronecker factors and a sign, ``qarmor.circuits.kron``; autograd."""
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
+from peers import qarmor_unfrozen
 from peers._contract import Problem, Steps
-from qarmor.circuits import expectations
 
 
 def build(problem: Problem) -> Steps:
     """The three steps on one problem."""
-    torch.set_num_threads(1)
-    states, weights, cotangents = (torch.from_numpy(a) for a in (problem.states, problem.weights, problem.cotangents))
-    pixels, angles = states.clone().requires_grad_(), weights.clone().requires_grad_()
-
-    def circuit(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        return expectations(states, weights, problem.readouts, implementation="kron")
-
-    def forward() -> NDArray[np.floating]:
-        with torch.no_grad():
-            return circuit(states, weights).numpy()
-
-    def train() -> NDArray[np.floating]:
-        return torch.autograd.grad((circuit(states, angles) * cotangents).sum(), angles)[0].numpy()
-
-    def attack() -> NDArray[np.floating]:
-        return torch.autograd.grad((circuit(pixels, weights) * cotangents).sum(), pixels)[0].numpy()
-
-    return Steps(forward, train, attack)
+    return qarmor_unfrozen.build(problem, implementation="kron")

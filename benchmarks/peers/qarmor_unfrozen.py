@@ -8,14 +8,14 @@ from peers._contract import Problem, Steps
 from qarmor.circuits import expectations
 
 
-def build(problem: Problem) -> Steps:
+def build(problem: Problem, implementation: str = "cpu") -> Steps:
     """The three steps on one problem."""
     torch.set_num_threads(1)
     states, weights, cotangents = (torch.from_numpy(a) for a in (problem.states, problem.weights, problem.cotangents))
     pixels, angles = states.clone().requires_grad_(), weights.clone().requires_grad_()
 
     def circuit(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        return expectations(states, weights, problem.readouts, implementation="cpu")
+        return expectations(states, weights, problem.readouts, implementation=implementation)
 
     def forward() -> NDArray[np.floating]:
         with torch.no_grad():

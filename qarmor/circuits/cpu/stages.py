@@ -106,7 +106,7 @@ def undo_radix4(base, stride, bits, bit, tangents, sums):  # type: ignore[no-unt
     """Undo RY on ``bit`` and ``bit + 1`` of psi and lambda.
 
     To the vectors at ``sums + bit * VECTOR`` and the next it adds dL/dtheta_q = sum over pairs of lambda_b psi_a - lambda_a psi_b (real and
-    imaginary parts alike), up to the cosines that ``theta_scale`` in plan.py restores.
+    imaginary parts alike), up to the cosines that ``add_theta_sums`` in plan.py restores.
     """
     t0, t1 = broadcast(tangents + 4 * bit), broadcast(tangents + 4 * bit + 4)
     sum0, sum1 = load(sums + bit * VECTOR), load(sums + bit * VECTOR + VECTOR)
