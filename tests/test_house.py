@@ -22,6 +22,7 @@ ALLOWED = {
     "training": {"types"},
     "evaluation": {"types", "attacks", "circuits.ansatz"},
     "report": {"types"},
+    "testing": {"types", "attacks"},
     "studies": {"types", "data", "circuits", "models", "attacks", "training", "evaluation", "report"},
     "cli": {"__init__", "types", "circuits", "data", "models", "attacks", "training", "evaluation", "studies", "report"},
 }
@@ -32,8 +33,10 @@ CIRCUITS = {
     "ansatz": set(),
     "reference": {"ansatz"},
     "kron": {"ansatz"},
-    "cpu": {"ansatz"},
+    "cpu": {"ansatz", "kron"},
     "dense": {"choice", "cpu", "kron"},
+    "pauli": set(),
+    "noise": {"ansatz", "cpu", "pauli"},
 }
 
 

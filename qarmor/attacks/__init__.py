@@ -7,15 +7,49 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from qarmor.attacks.apgd import APGD, APGDTargeted
+from qarmor.attacks.autoattack import AutoAttack
 from qarmor.attacks.base import Ball, BaseAttack, Best, Oracle
+from qarmor.attacks.fab import FAB, FABTargeted
 from qarmor.attacks.gradient import FGSM, PGD
+from qarmor.attacks.journal import Progress
 from qarmor.attacks.losses import LOSSES
+from qarmor.attacks.square import Square
 from qarmor.attacks.streams import Streams
 from qarmor.types import Attack, named_object
 
-__all__ = ["FGSM", "LOSSES", "PGD", "Ball", "BaseAttack", "Best", "Oracle", "Streams", "build", "names"]
+__all__ = [
+    "APGD",
+    "FAB",
+    "FGSM",
+    "LOSSES",
+    "PGD",
+    "APGDTargeted",
+    "AutoAttack",
+    "Ball",
+    "BaseAttack",
+    "Best",
+    "FABTargeted",
+    "Oracle",
+    "Progress",
+    "Square",
+    "Streams",
+    "build",
+    "names",
+]
 
-_ATTACKS: Mapping[str, type[BaseAttack]] = MappingProxyType({attack.name: attack for attack in (PGD, FGSM)})
+_ATTACKS: Mapping[str, type[BaseAttack]] = MappingProxyType(
+    {
+        "pgd": PGD,
+        "fgsm": FGSM,
+        "apgd": APGD,
+        "apgd-t": APGDTargeted,
+        "fab": FAB,
+        "fab-t": FABTargeted,
+        "square": Square,
+        "autoattack": AutoAttack,
+    }
+)
 
 
 def names() -> tuple[str, ...]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from qarmor.attacks import checks
+from qarmor.attacks.journal import NO_JOURNAL, Journal, Progress, mark_of
 from qarmor.attacks.losses import Loss
 from qarmor.attacks.streams import Streams
+
+DETACHED = "the logits do not depend on the images (detached graph?): this attack needs a gradient to follow"
 
 
 def per_image(values: Tensor, x: Tensor) -> Tensor:
@@ -47,6 +52,10 @@ class Ball:
         """The nearest images in the ball. NaN stays NaN."""
         return x.clamp(self.low, self.high)
 
+    def subset(self, which: Tensor) -> Ball:
+        """The balls of some of the images: ``which`` is bool ``(B,)`` or int64 positions."""
+        return Ball(self.low[which], self.high[which], self.eps[which])
+
 
 @final
 class Oracle:
@@ -55,12 +64,27 @@ class Oracle:
     The model is handed a copy of the images, so layers that work in place do no harm.
     """
 
-    def __init__(self, model: nn.Module, y: Tensor, top_label: int) -> None:
+    def __init__(self, model: nn.Module, y: Tensor, top_label: int, journal: Journal = NO_JOURNAL) -> None:
         """``y`` is int64 ``(B,)``; ``top_label`` the largest label of the whole call, known on the host."""
-        self.y = y
+        self.y, self.journal = y, journal
         self._model, self._top_label = model, top_label
+        self._positions = torch.arange(len(y), device=y.device)  # in the batch, for subsets
         self._bad_logits = torch.zeros_like(y, dtype=torch.bool)
         self._bad_gradients = torch.zeros_like(self._bad_logits)
+        self._classes = 0
+
+    @property
+    def classes(self) -> int:
+        """K, once the model has been asked for logits. Raises RuntimeError before."""
+        if not self._classes:
+            raise RuntimeError("the number of classes is not known before the model has been asked for logits")
+        return self._classes
+
+    def subset(self, which: Tensor) -> Oracle:
+        """The oracle of some of the images: ``which`` is bool ``(B,)`` or int64 positions. What it finds unsound, it reports here."""
+        part = copy.copy(self)
+        part.y, part._positions = self.y[which], self._positions[which]
+        return part
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(B, K)``, at least float32, of images ``(B, ...)``; with a graph where ``x`` requires one.
@@ -75,8 +99,12 @@ class Oracle:
             raise ValueError(f"the model must return logits ({len(x)}, K) with K at least 2 for {len(x)} images, it returned {_described(logits)}")
         if self._top_label >= logits.shape[1]:
             raise ValueError(f"y holds label {self._top_label}, but the model has only {logits.shape[1]} classes, counted from 0")
-        self._bad_logits |= ~logits.detach().isfinite().all(dim=1)
+        self._classes = logits.shape[1]
+        self._note(self._bad_logits, ~logits.detach().isfinite().all(dim=1))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _note(self, where: Tensor, bad: Tensor) -> None:
+        where[self._positions] |= bad
 
     def judge(self, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """The loss ``(B,)`` and whether the model is wrong ``(B,)``, by argmax as in scoring."""
@@ -97,10 +125,33 @@ class Oracle:
             value = loss(logits, self.y)
             grad = torch.autograd.grad(value.sum(), x, allow_unused=True)[0] if value.requires_grad else None
         if grad is None:
-            raise ValueError("the logits do not depend on the images (detached graph?): this attack needs a gradient to follow")
-        # a sum is finite where every element is: one pass, where isfinite and all take two
-        self._bad_gradients |= ~grad.flatten(1).sum(1, dtype=torch.float64).isfinite()
+            raise ValueError(DETACHED)
+        self._note_gradient(grad)
         return value.detach(), logits.detach().argmax(dim=1) != self.y, grad
+
+    def jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(B, K)`` and the gradients of each of them, ``(K, *x.shape)``: K passes back over one forward.
+
+        Raises:
+            ValueError: the logits do not depend on the images.
+        """
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self.logits(x)
+            if not logits.requires_grad:
+                raise ValueError(DETACHED)
+            grads = []
+            for k in range(self.classes):
+                grad = torch.autograd.grad(logits[:, k].sum(), x, retain_graph=k + 1 < self.classes, allow_unused=True)[0]
+                if grad is None:
+                    raise ValueError(DETACHED)
+                self._note_gradient(grad)
+                grads.append(grad)
+        return logits.detach(), torch.stack(grads)
+
+    def _note_gradient(self, grad: Tensor) -> None:
+        # a sum is finite where every element is: one pass, where isfinite and all take two
+        self._note(self._bad_gradients, ~grad.flatten(1).sum(1, dtype=torch.float64).isfinite())
 
     def close(self, first: int) -> None:
         """Raises ValueError if any logit or gradient was not finite; asked once a batch, since asking waits for the device.
@@ -138,12 +189,26 @@ class Best:
         self.loss = torch.where(better, loss, self.loss)
         self.wrong = self.wrong | wrong
 
+    def subset(self, which: Tensor) -> Best:
+        """What is kept of some of the images: ``which`` is bool ``(B,)`` or int64 positions."""
+        part = Best(self.x[which])
+        part.loss, part.wrong = self.loss[which], self.wrong[which]
+        return part
+
+    def put(self, which: Tensor, x: Tensor, loss: Tensor, wrong: Tensor) -> None:
+        """``update`` for some of the images only."""
+        part = self.subset(which)
+        part.update(x, loss, wrong)
+        self.x, self.loss, self.wrong = self.x.clone(), self.loss.clone(), self.wrong.clone()
+        self.x[which], self.loss[which], self.wrong[which] = part.x, part.loss, part.wrong
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class BaseAttack(ABC):
     """An attack within an l_inf ball. A subclass writes ``_perturb``; ``__call__`` checks what goes in and what comes out.
 
     A subclass is a frozen dataclass (``kw_only=True, repr=False``) whose fields are its hyperparameters, with JSON values, and has a ``name``.
+    ``needs_gradient`` is False for one that only asks for logits.
     Attacks are equal, and hash equal, if class and fields are.
 
     Attributes:
@@ -151,6 +216,7 @@ class BaseAttack(ABC):
     """
 
     name: ClassVar[str]
+    needs_gradient: ClassVar[bool] = True
 
     batch_size: int = 256
 
@@ -163,12 +229,17 @@ class BaseAttack(ABC):
             raise TypeError(f"{cls.__name__} must not override __call__, which keeps every attack's promises: write _perturb")
 
     @property
-    def parameters(self) -> dict[str, Any]:
-        """Hyperparameters by name. ``batch_size`` is not among them: it changes a result by rounding only."""
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments but for ``batch_size``."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "batch_size"}
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Hyperparameters by name, as written into a row. ``batch_size`` is not among them: it changes a result by rounding only."""
+        return self.options
+
     def __repr__(self) -> str:
-        options = {**self.parameters, "batch_size": self.batch_size}
+        options = {**self.options, "batch_size": self.batch_size}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
     @abstractmethod
@@ -176,7 +247,17 @@ class BaseAttack(ABC):
         """The best image seen, by ``Best``, for each of ``x`` ``(B, ...)``: shaped as ``x``."""
 
     @final
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, eps: float | Tensor, *, seed: int = 0) -> Tensor:
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        eps: float | Tensor,
+        *,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Tensor:
         """Adversarial images.
 
         For every image this is the best one seen, the clean image included: misclassified before correct, then highest loss; also where
@@ -192,6 +273,9 @@ class BaseAttack(ABC):
             y: int64 ``(N,)``, true labels, on the device of ``x``.
             eps: l_inf radius in units of the pixel range, at least 0: a number, or a tensor with one per image ``(N,)``.
             seed: of the attack's random numbers, in [0, 2**63).
+            checkpoint: folder where the images of each finished batch are kept, of a suite after each of its attacks; a killed call that is made
+                again goes on from there. It stays when done.
+            on_progress: called at the start of each batch, of a suite at each of its attacks.
 
         Returns:
             Shaped, typed and placed as ``x``, without a graph, within eps of it and within [0, 1] with no tolerance at all.
@@ -208,12 +292,15 @@ class BaseAttack(ABC):
         if not len(x):
             return x.clone()
         top_label = int(y.max())
+        mark = "" if checkpoint is None else mark_of(self.name, self.parameters, model, {"x": x, "y": y, "eps": radii}, seed, self.batch_size)
+        folder = None if checkpoint is None else Path(checkpoint)
         with _undisturbed(model, x.device, seed):
             results = []
             for first in range(0, len(x), self.batch_size):
                 part = slice(first, first + self.batch_size)
+                journal = Journal(folder, on_progress, mark, len(x), first, len(y[part]))
                 # Clones: tensors of the caller's inference mode cannot be differentiated, and an attack may work in place.
-                oracle = Oracle(model, y[part].clone(), top_label)
+                oracle = Oracle(model, y[part].clone(), top_label, journal)
                 results.append(self._attack_batch(oracle, x[part].clone(), radii[part], seed, first))
             return torch.cat(results)
 
@@ -225,6 +312,9 @@ class BaseAttack(ABC):
                 oracle.logits(x)
             oracle.close(first)
             return x
+        if (kept := oracle.journal.read("done")) is not None:
+            return kept["x"].to(x)
+        oracle.journal.tell(self.name, len(x), 0.0)
         found = self._perturb(oracle, x, ball, Streams(seed, torch.arange(first, first + len(x))))
         oracle.close(first)
         if not isinstance(found, Tensor) or found.shape != x.shape:
@@ -232,7 +322,9 @@ class BaseAttack(ABC):
         found = found.detach().to(x)
         if found.isnan().any():
             raise ValueError(f"attack {self.name!r} returned NaN: its _perturb has a defect")
-        return ball.project(found)
+        found = ball.project(found)
+        oracle.journal.keep("done", {"x": found})
+        return found
 
 
 def _described(value: object) -> str:

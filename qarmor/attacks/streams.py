@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from typing import final
 
 import torch
@@ -43,6 +45,20 @@ class Streams:
         self._keys = mix(root + (positions.cpu() + 1) * _signed(_GOLDEN))
         self._drawn = 0
 
+    def subset(self, which: Tensor) -> Streams:
+        """The streams of some of the images, from where they are: ``which`` is bool ``(B,)`` or int64 positions. They advance on their own."""
+        return self._with_keys(self._keys[which.cpu()], self._drawn)
+
+    def branch(self, name: str) -> Streams:
+        """Other streams of the same images, from their start: what one part of an attack draws does not shift the numbers of another."""
+        word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+        return self._with_keys(mix(self._keys + _signed(word)), 0)
+
+    def _with_keys(self, keys: Tensor, drawn: int) -> Streams:
+        other = object.__new__(Streams)
+        other._keys, other._drawn = keys, drawn
+        return other
+
     def uniform(self, *shape: int) -> Tensor:
         """The next numbers of every stream: float64 ``(B, *shape)`` on the CPU, uniform in [0, 1)."""
         count = torch.Size(shape).numel()
@@ -50,3 +66,8 @@ class Streams:
         self._drawn += count
         words = mix(self._keys[:, None] + counter * _signed(_GOLDEN))
         return (_shifted(words, 11).double() * 2.0**-53).reshape(-1, *shape)
+
+    def normal(self, *shape: int) -> Tensor:
+        """The next standard normal numbers of every stream: float64 ``(B, *shape)`` on the CPU (Box & Muller 1958)."""
+        radius, angle = self.uniform(2, *shape).unbind(1)
+        return (-2 * torch.log1p(-radius)).sqrt() * (2 * math.pi * angle).cos()

@@ -16,6 +16,12 @@ BUILT = {
     "pgd-ce": ("pgd", {"steps": 4}),
     "pgd-margin": ("pgd", {"steps": 4, "loss": "margin", "restarts": 2}),
     "pgd-dlr": ("pgd", {"steps": 3, "loss": "dlr", "random_start": False}),
+    "apgd-margin": ("apgd", {"steps": 6, "loss": "margin", "restarts": 2}),
+    "apgd-t": ("apgd-t", {"steps": 4, "targets": 2}),
+    "fab": ("fab", {"steps": 3, "restarts": 2}),
+    "fab-t": ("fab-t", {"steps": 3, "targets": 2}),
+    "square": ("square", {"queries": 20}),
+    "autoattack": ("autoattack", {"steps": 3, "queries": 10}),
 }
 
 
