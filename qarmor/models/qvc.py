@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qarmor.circuits import choice, dense
+from qarmor.circuits import noise as noisy
 from qarmor.circuits.ansatz import Ansatz
+from qarmor.circuits.noise import Noise
 from qarmor.models.network import Network, class_count
 from qarmor.models.quadratic import Quadratic, l2_normalised
 from qarmor.types import Classifier, Dataset
@@ -140,9 +142,33 @@ class QVC(Network):
         states = l2_normalised(self._amplitudes(x))
         return self.logit_scale * choice.expectations(states, self.weights, self.classes, implementation=self.implementation)
 
-    def freeze(self) -> "FrozenQVC":
-        """The same classifier as one dense matrix: logits and input gradients at a cost that does not depend on depth."""
-        return FrozenQVC(self)
+    @overload
+    def freeze(self, noise: None = None) -> "FrozenQVC": ...
+
+    @overload
+    def freeze(self, noise: Noise) -> Quadratic: ...
+
+    def freeze(self, noise: Noise | None = None) -> "FrozenQVC | Quadratic":
+        """The same classifier, built to be attacked: logits and input gradients at a cost that does not depend on depth.
+
+        Without noise it is one dense matrix. With noise it is the circuit whose expectations the noise has changed, exactly, as quadratic forms, for
+        images of the QVC's shape (or all 2^qubits values, if it knows none). Computed in float64 and kept in the precision of the weights: noise that
+        leaves gaps between expectations of 1e-7 of their size, as amplitude damping can, wants ``qvc.double().freeze(noise)``.
+
+        Raises:
+            TypeError: ``noise`` is no ``qarmor.circuits.noise.Noise``.
+        """
+        if noise is None:
+            return FrozenQVC(self)
+        forms = noisy.forms(self.weights, self.classes, noise, self.positions())
+        model = Quadratic(forms.to(self.weights.device, self.weights.dtype), float(self.logit_scale.detach()))
+        return model.eval().requires_grad_(False)
+
+    def positions(self) -> Tensor:
+        """Which amplitude each pixel becomes, int64 ``(d,)``; all of them where the shape of the images is not known."""
+        if self.shape is None:
+            return torch.arange(self.ansatz.dimension, device=self.weights.device)
+        return embed(self.weights.new_ones(1, *self.shape), self.ansatz.qubits, self.padding)[0].nonzero().squeeze(1)
 
 
 class FrozenQVC(Classifier):
@@ -159,22 +185,27 @@ class FrozenQVC(Classifier):
         super().__init__()
         self.qubits, self.padding, self.shape, self.classes = qvc.ansatz.qubits, qvc.padding, qvc.shape, qvc.classes
         weights = qvc.weights.detach()
-        positions = torch.arange(qvc.ansatz.dimension, device=weights.device)
-        if qvc.shape is not None:
-            positions = embed(weights.new_ones(1, *qvc.shape), self.qubits, self.padding)[0].nonzero().squeeze(1)
         implementation = "auto" if qvc.implementation == "reference" else qvc.implementation
-        self.register_buffer("matrix", dense.matrix(weights, positions, implementation=implementation))
+        self.register_buffer("matrix", dense.matrix(weights, qvc.positions(), implementation=implementation))
         self.register_buffer("signs", dense.signs(self.qubits, self.classes, dtype=weights.dtype, device=weights.device))
         self.register_buffer("logit_scale", qvc.logit_scale.detach().clone())
         self.eval()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K)`` of images as the QVC takes them."""
+    def _vectors(self, x: Tensor) -> Tensor:
         if self.shape is None:
             x = embed(x, self.qubits, self.padding)
         elif tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"this frozen QVC was made for images of shape {self.shape}, got a batch of shape {tuple(x.shape)}")
-        return self.logit_scale * dense.expectations(l2_normalised(x.flatten(1)), self.matrix, self.signs)
+        return l2_normalised(x.flatten(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(B, K)`` of images as the QVC takes them."""
+        return self.logit_scale * dense.expectations(self._vectors(x), self.matrix, self.signs)
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Probability of each basis state when all qubits are measured, float64 ``(B, 2^qubits)``; zeros for an all-zero image."""
+        real, imaginary = (self._vectors(x) @ self.matrix).double().square().chunk(2, dim=1)
+        return real + imaginary
 
     def quadratic(self) -> Quadratic:
         """The same classifier as quadratic forms ``A_k``, ``(K, d, d)``, with d the rows of M. It takes images of d values."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qarmor.training import checkpoint as checkpoints
-from qarmor.training.recipe import Recipe
+from qarmor.training.recipe import Adversarial, Recipe
 from qarmor.types import Images
 
 _CURVE_POINTS = 40
@@ -174,7 +174,7 @@ class _Loop:
         adversarial = self.recipe.adversarial
         if adversarial is not None:
             attacked = math.ceil(adversarial.fraction * len(y))
-            x = torch.cat([adversarial.attack(self.model, x[:attacked], y[:attacked], adversarial.eps, seed=self.seed + step), x[attacked:]])
+            x = torch.cat([self._attacked(step, x[:attacked], y[:attacked], adversarial), x[attacked:]])
         self.model.train()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, step, self.steps)
@@ -184,6 +184,17 @@ class _Loop:
         torch.autograd.backward(loss)
         self.optimiser.step()
         self.pending.append((step, loss.detach(), (logits.detach().argmax(1) == y).sum(), len(y)))
+
+    def _attacked(self, step: int, x: Tensor, y: Tensor, adversarial: Adversarial) -> Tensor:
+        """Images attacked on the network as it is. Its weights need no gradient meanwhile, which spares a circuit more than a third of the work."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        try:
+            return adversarial.attack(self.model, x, y, adversarial.eps, seed=self.seed + step)
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
 
     def _look(self, epoch: int, step: int) -> None:
         """Collect what the last steps left on the device; stop at a loss that is not finite."""

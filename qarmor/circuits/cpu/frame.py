@@ -34,7 +34,8 @@ class Tables(NamedTuple):
             It carries the product of the layer's cosines. R is 2^high, padded with zeros to whole vectors.
         columns: float32 ``(layers, 2, 2^low)``: diagonal over the low bits; real, imaginary.
         theta_signs, alpha_signs: float64 ``(layers, n)``, by wire: sign of theta' and alpha' against theta and alpha.
-        readout_signs: float32 ``(n,)``, by wire.
+        readout_signs: float32 ``(n,)``, by wire: -1 where an X arrives at the readout.
+        phase_signs: float32 ``(n,)``, by wire: -1 where a Z does. <Z> doesn't see it, amplitudes do.
     """
 
     tangents: NDArray[np.float32]
@@ -44,6 +45,7 @@ class Tables(NamedTuple):
     theta_signs: NDArray[np.float64]
     alpha_signs: NDArray[np.float64]
     readout_signs: NDArray[np.float32]
+    phase_signs: NDArray[np.float32]
 
 
 def tables(weights: Tensor, low: int) -> Tables:
@@ -61,6 +63,7 @@ def tables(weights: Tensor, low: int) -> Tables:
         aligned((layers, 2, 1 << low)),
         theta_signs,
         alpha_signs,
+        np.empty(qubits, np.float32),
         np.empty(qubits, np.float32),
     )
     _fill(angles.numpy(), low, *made)
@@ -121,11 +124,11 @@ def _phases(cosines, sines, first_wire, wires, cz, real, imaginary):  # type: ig
 
 @njit(
     "void(float64[:, :, ::1], int64, float32[:, ::1], float64[:, ::1], float32[:, :, :, ::1], float32[:, :, ::1],"
-    " float64[:, ::1], float64[:, ::1], float32[::1])",
+    " float64[:, ::1], float64[:, ::1], float32[::1], float32[::1])",
     cache=True,
     nogil=True,
 )
-def _fill(angles, low, tangents, squared_cosines, rows, columns, theta_signs, alpha_signs, readout_signs):  # type: ignore[no-untyped-def]
+def _fill(angles, low, tangents, squared_cosines, rows, columns, theta_signs, alpha_signs, readout_signs, phase_signs):  # type: ignore[no-untyped-def]
     """Fill the tables from the angles (alpha, theta), float64 ``(2, layers, n)``."""
     _, layers, n = angles.shape
     high = n - low
@@ -171,6 +174,7 @@ def _fill(angles, low, tangents, squared_cosines, rows, columns, theta_signs, al
             rows[t, 1, 1, h] = crossing * row_imaginary[h]
     for q in range(n):
         readout_signs[q] = 1.0 - 2.0 * flip_x[q]
+        phase_signs[q] = 1.0 - 2.0 * flip_z[q]
 
 
 @njit("void(float64[:, :, ::1], float64[:, :, ::1], float64[:, ::1], float64[:, ::1], float64[:, :, ::1])", cache=True, nogil=True)

@@ -8,7 +8,7 @@ number.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qarmor.circuits import kron
 from qarmor.circuits.cpu.compile import compiling
 
 with compiling():
@@ -194,22 +195,74 @@ def adjoint(evolved: Evolved, grad: Tensor, *, want_states: bool) -> tuple[Tenso
 
 
 def amplitudes(states: Tensor, weights: Tensor) -> Tensor:
-    """Final amplitudes, complex64 ``(B, 2^n)``, up to one phase for all."""
+    """Final amplitudes, complex64 ``(B, 2^n)``, up to one phase for all, and but for the last layer's omega and CZs, which <Z> doesn't see."""
     _, evolved = forward(states, weights, 1, keep=True)
-    dimension = 1 << len(evolved.tables.readout_signs)
-    of_parts = [torch.zeros(0, 2, dimension)]
-    for part, kept in zip(evolved.parts, evolved.kept, strict=True):
-        if part.layout is blocks:
-            given = torch.from_numpy(kept).reshape(part.units, dimension, 2, LANES).permute(0, 3, 2, 1).flatten(0, 1)
-        else:
-            given = torch.from_numpy(kept).reshape(part.units, 2, dimension)
-        of_parts.append(given[: part.stop - part.start])
-    values = torch.cat(of_parts)
-    # the Pauli frame leaves an X on wires whose readout sign is -1: relabel the basis states
+    return _kept_amplitudes(evolved)
+
+
+def _kept_amplitudes(evolved: Evolved) -> Tensor:
     qubits = len(evolved.tables.readout_signs)
-    flips = sum(1 << (qubits - 1 - q) for q, sign in enumerate(evolved.tables.readout_signs) if sign < 0)
-    relabelled = values[:, :, torch.arange(1 << qubits) ^ flips][..., :: 1 << evolved.padded]
-    return torch.complex(relabelled[:, 0], relabelled[:, 1])
+    dimension = 1 << qubits
+    of_parts = []
+    for part, kept in zip(evolved.parts, evolved.kept, strict=True):
+        given = torch.from_numpy(kept)
+        if part.layout is blocks:
+            given = given.reshape(part.units, dimension, 2, LANES).permute(0, 3, 1, 2).flatten(0, 1)
+        else:
+            given = given.reshape(part.units, 2, dimension).permute(0, 2, 1)
+        of_parts.append(given[: part.stop - part.start])
+    values = torch.cat([torch.zeros(0, dimension, 2), *of_parts])
+    # the Pauli frame leaves Zs, and Xs after them: signs, and another order of the basis states
+    signs, order = _left_by_frame(qubits, evolved.padded, tuple(evolved.tables.phase_signs < 0), tuple(evolved.tables.readout_signs < 0))
+    return torch.view_as_complex(values.index_select(1, order).mul_(signs[:, None]))
+
+
+@lru_cache(maxsize=16)  # attacks in training ask for the same again
+def _left_by_frame(qubits: int, padded: int, zs: tuple[bool, ...], xs: tuple[bool, ...]) -> tuple[Tensor, Tensor]:
+    """For each basis state that is not of the padding alone: its sign, and where its amplitude lies."""
+    flips, phases = (sum(1 << (qubits - 1 - q) for q, present in enumerate(bits) if present) for bits in (xs, zs))
+    order = torch.arange(1 << qubits)[:: 1 << padded] ^ flips
+    odd = order & phases
+    for shift in (8, 4, 2, 1):  # parity of up to 14 bits
+        odd = odd ^ (odd >> shift)
+    return (1 - 2 * (odd & 1)).float(), order
+
+
+@cache
+def _z_signs(qubits: int) -> Tensor:
+    return kron.z_signs(qubits, qubits).T.contiguous()
+
+
+def state_gradient(evolved: Evolved, grad: Tensor, states: Tensor, weights: Tensor) -> Tensor:
+    """The gradient for the states alone, ``2 U^H lambda`` with ``lambda = sum_k grad_k Z_k psi``: a pass of the inverse circuit, no sums for weights.
+
+    U is taken without its last omegas and CZs. Then the inverse circuit is the circuit of reversed layers with negated angles, again without its last
+    RZs, the first phi, which are put in here. Passes leave one phase undetermined: a final state, which the inverse must turn back into its image,
+    travels along and tells it.
+
+    Args:
+        evolved: from ``forward(..., keep=True)``.
+        grad: float32 ``(B, readouts)``.
+        states, weights: what ``forward`` was given.
+
+    Returns:
+        float32 or complex64 ``(B, 2^n)``, as ``adjoint``.
+    """
+    states, weights = states.detach(), weights.detach()
+    layers, qubits = weights.shape[:2]
+    psi = _kept_amplitudes(evolved)
+    scaled = psi * (2 * grad.detach() @ _z_signs(qubits)[: grad.shape[1]])
+    if layers and len(states):
+        guide = int(torch.linalg.vector_norm(states, dim=1).argmax())
+        angles = -weights.flip(0, 2)
+        angles[0, :, 0] = 0
+        found = amplitudes(torch.cat([scaled, psi[guide : guide + 1]]), angles)
+        phases = (weights[0, :, 0] / 2) @ _z_signs(qubits)
+        turned = torch.polar(torch.ones_like(phases), phases).to(found.dtype)
+        # nothing where all images are zero, and their gradients with them
+        phase = torch.sgn(torch.vdot(found[-1] * turned, states[guide].to(found.dtype)))
+        scaled = found[:-1] * (phase * turned)
+    return scaled if states.is_complex() else scaled.real.contiguous()
 
 
 class Expectations(torch.autograd.Function):
@@ -229,14 +282,18 @@ class Expectations(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Gradients for states and weights."""
         states, weights = ctx.saved_tensors
-        of_states, of_weights = _Adjoint.apply(grads[0], states, weights, ctx.evolved, ctx.needs_input_grad[0])  # type: ignore[no-untyped-call]
+        of_states, of_weights = _Adjoint.apply(grads[0], states, weights, ctx.evolved, ctx.needs_input_grad[:2])  # type: ignore[no-untyped-call]
         return (of_states if ctx.needs_input_grad[0] else None), (of_weights if ctx.needs_input_grad[1] else None), None
 
 
 class _Adjoint(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, states: Tensor, weights: Tensor, evolved: Evolved, want_states: bool) -> tuple[Tensor | None, Tensor]:
-        return adjoint(evolved, grad, want_states=want_states)
+    def forward(
+        ctx: Any, grad: Tensor, states: Tensor, weights: Tensor, evolved: Evolved, wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        if not wanted[1]:
+            return state_gradient(evolved, grad, states, weights), None
+        return adjoint(evolved, grad, want_states=wanted[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
