@@ -84,12 +84,12 @@ def run_study(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the tasks, and what they will cost.")] = False,
 ) -> None:
     """Run a study: what is missing of it is made, and its page written. Kill it and run it again whenever you like."""
+    from qarmor.studies import presets, spec
     from qarmor.studies import run as studies
-    from qarmor.studies import spec
 
     part = _shard(shard)
     chosen = preset.value if preset is not None else None
-    resolved = usage(lambda: spec.resolve(spec.read(study), chosen, study))
+    resolved = usage(lambda: presets.resolve(spec.read(study), chosen, study))
     if device is not None:
         check_device(device)
         resolved = resolved.model_copy(update={"device": device})

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from qarmor.attacks.autoattack import AutoAttack
+from qarmor.attacks.base import BaseAttack
+from qarmor.attacks.findings import refuse_errors
+from qarmor.attacks.journal import Progress
+from qarmor.attacks.preflight import needs_gradient, preflight_for
 from qarmor.evaluation.checks import check_attack, check_images, check_seed, checked_eps, one_network
 from qarmor.evaluation.flags import gradient_flags
 from qarmor.evaluation.predict import BATCH_SIZE, Network, evaluating, gradient_norms, placement, predict, prepare
@@ -33,6 +39,7 @@ class Adversarials:
         gradient_norms: float32 ``(N,)``, largest absolute component of the source's cross-entropy gradient at the clean image; NaN if not finite.
         source_clean_predictions: int64 ``(N,)``, what the source says of the clean images.
         source_adversarial_predictions: int64 ``(N,)``, what it says of ``x``, asked again after the attack.
+        flags: validity flags of the source (``evaluation.FLAGS``): of its gradients, if the attack follows them, and warnings of ``preflight``.
     """
 
     x: Tensor
@@ -45,6 +52,7 @@ class Adversarials:
     gradient_norms: Tensor
     source_clean_predictions: Tensor
     source_adversarial_predictions: Tensor
+    flags: tuple[str, ...]
 
     @property
     def source_clean_correct(self) -> Tensor:
@@ -56,11 +64,6 @@ class Adversarials:
         """Which adversarial images the source still names rightly, bool ``(N,)``."""
         return self.source_adversarial_predictions == self.images.y
 
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Validity flags of the source's gradients (``evaluation.FLAGS``)."""
-        return gradient_flags(self.gradient_norms)
-
 
 def craft(
     source: nn.Module | Mapping[str, nn.Module],
@@ -71,11 +74,14 @@ def craft(
     *,
     name: str = "source",
     batch_size: int = BATCH_SIZE,
+    checkpoint: str | Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Adversarials:
     """Attack ``source`` on ``images``.
 
     The source is frozen first (``types.frozen``); it stays as it was. The attack gets all images at once, on the source's device, and is not
-    trusted: shape, norm, box and predictions are measured again from what it returned.
+    trusted: shape, norm, box and predictions are measured again from what it returned. The source is not trusted either: unless every eps is 0,
+    ``attacks.preflight`` looks at some of its images first, so that a masked gradient is not reported as robustness.
 
     Args:
         source: the network, or a mapping of one name to it.
@@ -85,11 +91,13 @@ def craft(
         seed: seed handed to the attack.
         name: the source's name if ``source`` is a bare module.
         batch_size: images a call for what is measured here; the attack has its own.
+        checkpoint, on_progress: handed to the attack, if it is one of ours (``attacks.BaseAttack``).
 
     Raises:
         TypeError: an argument of the wrong kind; an attack whose parameters are not JSON values or that returns no float tensor.
         ValueError: bad images (empty, NaN, outside [0, 1], all zero, labels that the source doesn't have), eps or seed; a source that returns
-            NaN, another batch size or one logit; an attack that returns another shape or NaN, or leaves the ball or the box by more than 1e-6.
+            NaN, another batch size or one logit; a source with which preflight finds an error (``CheckError``; docs/checks.md); an attack that
+            returns another shape or NaN, or leaves the ball or the box by more than 1e-6.
     """
     label, module = one_network(source, name)
     check_images(images)
@@ -97,23 +105,47 @@ def craft(
     check_seed(seed)
     radius = checked_eps(eps, images)
     network = prepare(label, module, images, batch_size)
-    return craft_prepared(network, gradient_norms(network, images, batch_size), images, attack, radius, seed, batch_size)
+    return craft_prepared(
+        network, gradient_norms(network, images, batch_size), images, attack, radius, seed, batch_size, checkpoint=checkpoint, on_progress=on_progress
+    )
 
 
 def craft_prepared(
-    network: Network, norms: Tensor, images: Images, attack: Attack, eps: float | Tensor, seed: int, batch_size: int = BATCH_SIZE
+    network: Network,
+    norms: Tensor,
+    images: Images,
+    attack: Attack,
+    eps: float | Tensor,
+    seed: int,
+    batch_size: int = BATCH_SIZE,
+    *,
+    checkpoint: str | Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Adversarials:
     """``craft`` with arguments that have been checked and a network that has been prepared, for callers that attack it more than once."""
     device, dtype = placement(network.model, images.x)
     # Copies, so that an attack that writes into its arguments changes neither the images nor what it is measured against.
     x, y = images.x.to(device, dtype, copy=True), images.y.to(device, copy=True)
     radius = eps.to(device, dtype, copy=True) if isinstance(eps, Tensor) else eps
+    moves = bool(eps.any()) if isinstance(eps, Tensor) else eps > 0
+    flags = _flags(network, norms, x, y, attack, images.name) if moves else ()
+    if isinstance(attack, AutoAttack):
+        attack = attack.for_classes(network.classes)  # a row names the suite that ran
     with evaluating(network.model):
-        returned = attack(network.model, x, y, radius, seed=seed)
+        if isinstance(attack, BaseAttack):
+            returned = attack(network.model, x, y, radius, seed=seed, checkpoint=checkpoint, on_progress=on_progress)
+        else:
+            returned = attack(network.model, x, y, radius, seed=seed)
     adversarial = _checked(returned, images, attack.name, eps)
     predictions = predict(network.model, adversarial, batch_size, name=network.name).argmax(1)
-    parameters = dict(attack.parameters)
-    return Adversarials(adversarial, images, network.name, attack.name, parameters, eps, seed, norms, network.clean_predictions, predictions)
+    clean, parameters = network.clean_predictions, dict(attack.parameters)
+    return Adversarials(adversarial, images, network.name, attack.name, parameters, eps, seed, norms, clean, predictions, flags)
+
+
+def _flags(network: Network, norms: Tensor, x: Tensor, y: Tensor, attack: Attack, images: str) -> tuple[str, ...]:
+    """Flags of a source that can be attacked: of its gradients on all images, if the attack follows them, and warnings of ``preflight`` on a few."""
+    warnings = refuse_errors(f"network {network.name!r} on images {images!r}", preflight_for(attack, network.model, x, y))
+    return (*(gradient_flags(norms) if needs_gradient(attack) else ()), *(finding.check.code for finding in warnings))
 
 
 def _checked(returned: object, images: Images, attack: str, eps: float | Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
+from qarmor.attacks.findings import CHECKS, Check
 from qarmor.types import Row, Rows
 
 ZERO_GRADIENT_SHARE = 0.01
@@ -28,18 +29,14 @@ class Flag:
     explanation: str
 
 
+def _of(check: Check) -> Flag:
+    return Flag(check.code, check.title, check.explanation)
+
+
 _ALL = (
-    Flag(
-        "zero-gradient",
-        "Zero input gradients",
-        "On more than 1 % of the images the source's input gradient is exactly zero, so a gradient attack has nothing to follow and the accuracy "
-        "under it says little about robustness.",
-    ),
-    Flag(
-        "non-finite-gradient",
-        "NaN or infinite input gradients",
-        "The source's input gradient is not finite on at least one image, so a gradient attack on it may have failed.",
-    ),
+    # Errors of preflight on a few images refuse an attack; these two are also looked for on all images, of which few may have them.
+    *(_of(CHECKS[code]) for code in ("zero-gradient", "non-finite-gradient")),
+    *(_of(check) for check in CHECKS.values() if check.severity == "warning"),
     Flag(
         "transfer-beats-white-box",
         "A transferred attack is stronger than the white box",

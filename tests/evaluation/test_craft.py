@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from qarmor.evaluation import Adversarials, craft
+from qarmor.attacks import PGD, Square
+from qarmor.attacks.eot import EOT
+from qarmor.attacks.findings import CheckError
+from qarmor.evaluation import Adversarials, craft, transfer
 from qarmor.types import Classifier, Images
 
 
@@ -206,10 +209,83 @@ def test_bad_sources_attacks_and_seeds(threshold, images, sign_step, scripted):
         craft(model, images, sign_step, 0.1, -1)
 
 
-def test_gradient_flags_come_from_the_source(images, scripted):
-    class Step(nn.Module):
-        def forward(self, x):
-            return torch.nn.functional.one_hot((x[:, 0] > 0.5).long(), 2).float() + 0 * x[:, :1]
+class Returning(nn.Module):
+    """What ``function`` makes of the first pixel's height above .5 ``(B,)``, which is the logit of class 1."""
 
-    made = craft(Step(), images, scripted(lambda m, x, y, eps, seed: x), 0.1, 0)
-    assert made.flags == ("zero-gradient",)
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(torch.stack([0.5 - x[:, 0], x[:, 0] - 0.5], 1))
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [
+        (lambda z: (8 * z).round(), "zero-gradient"),
+        (lambda z: (8 * z).round() + 0 * z, "zero-gradient"),
+        (lambda z: z + ((8 * z).round() - z).detach(), "gradient-mismatch"),
+        (lambda z: z.detach(), "detached-gradient"),
+        (lambda z: z + 0 * (z - z).sqrt(), "non-finite-gradient"),
+        (lambda z: z / 0, "non-finite-logits"),
+        (lambda z: z + torch.randn_like(z), "random-output"),
+        (lambda z: z - z.mean(0), "batch-dependent"),
+    ],
+)
+def test_a_source_that_masks_its_gradient_is_refused(images, scripted, function, code):
+    asked = []
+    attack = scripted(lambda m, x, y, eps, seed: asked.append(m) or x)
+    with pytest.raises(CheckError, match=rf"^network 's' on images 'line/test' fails {code}: .*; .* \(docs/checks\.md#{code}\)$"):
+        craft({"s": Returning(function)}, images, attack, 0.1, 0)
+    with pytest.raises(CheckError, match=code):
+        craft(Returning(function), images, attack, torch.linspace(0, 0.1, 10), 0)
+    assert not asked
+    if code not in ("random-output", "non-finite-logits", "batch-dependent"):
+        found = craft({"s": Returning(function)}, images, Square(queries=30), 0.3, 0)
+        assert found.flags == ()  # of its gradients, which do not matter here
+        assert int(found.source_adversarial_correct.sum()) < int(found.source_clean_correct.sum())
+
+
+@pytest.mark.parametrize("eps", [0, 0.0, torch.zeros(10)])
+def test_nothing_is_looked_at_where_nothing_moves(images, scripted, eps):
+    made = craft(Returning(torch.Tensor.detach), images, scripted(lambda m, x, y, eps, seed: x), eps, 0)
+    assert made.flags == ()
+
+
+def test_transfer_refuses_a_masked_source_too(images, sign_step, threshold):
+    with pytest.raises(CheckError, match="network 'b' on images 'line/test' fails detached-gradient"):
+        transfer({"a": threshold(), "b": Returning(torch.Tensor.detach)}, {"c": threshold()}, images, sign_step, [0.1], 0)
+
+
+def test_flags_of_gradients_on_some_images(images, sign_step):
+    flat = craft(Returning(lambda z: z.clamp(-0.4, 0.4)), images, sign_step, 0.1, 0)  # no slope below .1 and above .9
+    assert flat.flags == ("zero-gradient",)
+    assert int((flat.gradient_norms == 0).sum()) == 2
+
+
+def test_warnings_are_flags(images, sign_step):
+    class Declared(Classifier):
+        stochastic = True
+
+        def forward(self, x):
+            return torch.stack([0.5 - x[:, 0], x[:, 0] - 0.5], 1) + 1e-3 * torch.randn(len(x), 2)
+
+    assert craft(Declared(), images, sign_step, 0.1, 0).flags == ("stochastic",)
+    assert craft(Declared(), images, EOT(PGD(steps=2), samples=2), 0.1, 0).flags == ()
+    sure = craft(Returning(lambda z: 1e5 * z), images, sign_step, 0.1, 0)
+    assert sure.flags == ("zero-gradient", "saturated")
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda z: torch.full_like(z, torch.nan), ValueError, "network 's' returns NaN logits"),
+        (lambda z: z[:, :1], ValueError, "network 's' returns 1 logit an image"),
+        (lambda z: z[:-1], ValueError, r"for 10 images it returned shape \(9, 2\)"),
+        (lambda z: z[0], ValueError, r"returned shape \(2,\)"),
+    ],
+)
+def test_bad_sources(images, sign_step, function, error, message):
+    with pytest.raises(error, match=message):
+        craft({"s": Returning(function)}, images, sign_step, 0.1, 0)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from qarmor.attacks.findings import CHECKS
 from qarmor.evaluation import FLAGS, flag, wilson
 from qarmor.evaluation.flags import gradient_flags
 from qarmor.types import Rows
@@ -14,6 +15,8 @@ def test_the_table():
     assert set(FLAGS) == {
         "zero-gradient",
         "non-finite-gradient",
+        "saturated",
+        "stochastic",
         "transfer-beats-white-box",
         "accuracy-rises-with-eps",
         "eps-zero-differs",
@@ -24,6 +27,12 @@ def test_the_table():
         assert entry.title
         assert entry.explanation.endswith(".")
         assert entry.explanation.count(".") == 1 + entry.explanation.count("1.")
+
+
+def test_warnings_of_preflight_are_flags():
+    for code, check in CHECKS.items():
+        if check.severity == "warning":
+            assert (FLAGS[code].title, FLAGS[code].explanation) == (check.title, check.explanation)
 
 
 @pytest.mark.parametrize(("zeros", "fires"), [(0, False), (2, False), (3, True), (200, True)])
