@@ -11,7 +11,7 @@ import numpy as np
 
 from qarmor.report.reader import Array, Reader, bad, read_arrays
 
-KINDS = ("transfer", "clean", "training", "resources", "perturbations", "probabilities", "missing")
+KINDS = ("transfer", "white-box", "clean", "training", "resources", "perturbations", "probabilities", "missing")
 STATUSES = ("complete", "partial", "missing")
 
 
@@ -30,7 +30,7 @@ class PaperValue:
 
 @dataclass(frozen=True)
 class Attacked:
-    """Kinds ``transfer`` and ``clean``: the rows of these tasks, and the order of networks and attacks."""
+    """Kinds ``transfer``, ``white-box`` and ``clean``: the rows of these tasks, and the order of networks and attacks."""
 
     keys: tuple[str, ...]
     sources: tuple[str, ...]
@@ -170,7 +170,7 @@ def read_section(about: Reader, directory: Path, classes: Mapping[str, Sequence[
 
 
 def _body(kind: str, about: Reader, directory: Path, classes: Mapping[str, Sequence[str]]) -> Body:
-    if kind in ("transfer", "clean"):
+    if kind in ("transfer", "white-box", "clean"):
         return Attacked(about.texts("keys"), about.texts("sources"), about.texts("targets"), about.texts("attacks"))
     if kind == "training":
         return Training(about.texts("networks"))

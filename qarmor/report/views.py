@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -15,6 +15,8 @@ from qarmor.report.tables import AttackName, Book
 from qarmor.types import Row
 
 Context = dict[str, Any]
+
+ITSELF = "each network itself"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,7 @@ def section(desk: Desk, about: Section, anchor: str) -> Context:
     """A section, whatever its kind: ``shape`` names the template's macro, ``view`` holds what it shows."""
     body = about.body
     shape, view = "missing", {}
-    if isinstance(body, Attacked) and about.kind == "transfer":
+    if isinstance(body, Attacked) and about.kind in ("transfer", "white-box"):
         shape, view = "transfer", _transfer(desk, about, body, anchor)
     elif isinstance(body, Attacked):
         shape, view = "clean", _clean(desk, about, body, anchor)
@@ -91,6 +93,8 @@ def _by_seed(rows: Sequence[Row]) -> dict[int, list[Row]]:
 
 def _transfer(desk: Desk, about: Section, body: Attacked, anchor: str) -> Context:
     rows, silent = _rows(desk, body)
+    if about.kind == "white-box":  # one line for all networks, where a transfer has a line a source
+        rows = {name: [replace(row, source=ITSELF) if row.source else row for row in here] for name, here in rows.items()}
     found = {}
     for name in dict.fromkeys([*about.datasets, *rows]):
         by_seed = _by_seed(rows.get(name, ()))

@@ -17,9 +17,10 @@ from qarmor import evaluation
 from qarmor.evaluation import claims
 from qarmor.studies import spec
 from qarmor.studies.folder import Folder
-from qarmor.studies.plan import Plan, datasets_of, seed_suffix, seed_suffix_of
+from qarmor.studies.plan import datasets_of
+from qarmor.studies.planner import seed_suffix, seed_suffix_of
 from qarmor.studies.store import Damaged, Store, in_words, replace_text
-from qarmor.studies.task import Task
+from qarmor.studies.task import Plan, Task
 from qarmor.studies.tasks.common import read_tensors
 from qarmor.studies.tasks.score import read_rows
 from qarmor.types import Row, Rows
@@ -163,6 +164,9 @@ def _section(folder: Folder, name: str, section: spec.Section, finished: Mapping
         case spec.Transfer():
             keys_of_rows = list(dict.fromkeys(task.key for task, _ in here if task.kind in _ROWS))
             entry |= {"keys": keys_of_rows, "sources": section.sources, "targets": section.targets, "attacks": section.attacks}
+        case spec.WhiteBox():
+            keys_of_rows = list(dict.fromkeys(task.key for task, _ in here if task.kind in _ROWS))
+            entry |= {"keys": keys_of_rows, "targets": section.networks, "attacks": section.attacks}
         case spec.Clean():
             entry["keys"] = [task.key for task, _ in here if task.kind == "clean"]
         case spec.Training():

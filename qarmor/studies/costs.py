@@ -64,9 +64,13 @@ def forward_seconds(model: nn.Module, shape: Sequence[int], images: int) -> floa
 
 
 def passes(parameters: Mapping[str, Any]) -> float:
-    """How often an attack asks for a gradient, from its parameters."""
-    steps, restarts = parameters.get("steps", 1), parameters.get("restarts", 1)
-    return (steps + 1) * restarts if isinstance(steps, int) and isinstance(restarts, int) else 1.0
+    """How often an attack asks for a gradient, from its parameters; of a suite, as if half the images withstood its first attack."""
+    if isinstance(suite := parameters.get("suite"), Mapping):
+        costs = [passes(part) for part in suite.values()]
+        return costs[0] + sum(costs[1:]) / 2 if costs else 1.0
+    counts = {name: value for name, value in parameters.items() if isinstance(value, int) and not isinstance(value, bool)}
+    restarts = counts.get("restarts", 1) * counts.get("targets", 1)
+    return restarts * (counts["queries"] / 3 if "queries" in counts else counts.get("steps", 1) + 1.0)
 
 
 def memory(model: nn.Module, dataset: Dataset) -> int:

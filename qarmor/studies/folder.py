@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from qarmor.studies.plan import Plan
 from qarmor.studies.spec import Study
 from qarmor.studies.store import Store, digest, in_words, replace_text
+from qarmor.studies.task import Plan
 
 _FILE = "study.json"
 

@@ -1,66 +1,11 @@
-"""From a study to tasks: what has to be made for each data set, each thing once, and the key of each."""
+"""From a study to tasks: what has to be made for each data set, section by section."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
-
-from qarmor import attacks, data, models, training
 from qarmor.studies import costs, spec
-from qarmor.studies.digests import content_digest, state_digest
-from qarmor.studies.fingerprint import fingerprint, modules_of
-from qarmor.studies.spec import SpecError, Study
-from qarmor.studies.store import digest
-from qarmor.studies.task import Task
-from qarmor.types import Attack, Dataset, named_object
-
-# What each kind of task computes with; the classes of networks and attacks are added where they take part.
-MODULES: Mapping[str, tuple[str, ...]] = {
-    "train": ("qarmor.studies.tasks.train", "qarmor.training.fit"),
-    "import": ("qarmor.studies.tasks.train",),
-    "craft": ("qarmor.studies.tasks.craft", "qarmor.evaluation.craft"),
-    "score": ("qarmor.studies.tasks.score", "qarmor.evaluation.score"),
-    "clean": ("qarmor.studies.tasks.score", "qarmor.evaluation.score"),
-    "perturbations": ("qarmor.studies.tasks.show", "qarmor.evaluation.perturbations"),
-    "probabilities": ("qarmor.studies.tasks.show", "qarmor.evaluation.probabilities"),
-    "resources": ("qarmor.studies.tasks.show",),
-}
-KINDS = tuple(MODULES)
-
-
-@dataclass
-class Plan:
-    """The tasks of one data set, inputs before what needs them; ``about`` says what the report needs to know of data set and networks."""
-
-    dataset: str
-    about: dict[str, Any]
-    tasks: dict[str, Task] = field(default_factory=dict)
-
-    def add(self, task: Task, section: str, role: str = "") -> Task:
-        """Put a task in, or note a further use of it."""
-        kept = self.tasks.get(task.key, task)
-        use = (section, role)
-        self.tasks[task.key] = kept if use in kept.roles else dataclasses.replace(kept, roles=(*kept.roles, use))
-        return self.tasks[task.key]
-
-    def to_json(self) -> str:
-        """JSON text."""
-        return json.dumps({"dataset": self.dataset, "about": self.about, "tasks": [dataclasses.asdict(t) for t in self.tasks.values()]})
-
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """What ``to_json`` wrote."""
-        value = json.loads(text)
-        tasks = [Task(**{**t, "roles": tuple((a, b) for a, b in t["roles"])}) for t in value["tasks"]]
-        return cls(value["dataset"], value["about"], {t.key: t for t in tasks})
+from qarmor.studies.planner import Planner, with_seed
+from qarmor.studies.spec import Study
+from qarmor.studies.task import Plan
 
 
 def make(study: Study, dataset: str, name: str = "study") -> Plan:
@@ -70,7 +15,11 @@ def make(study: Study, dataset: str, name: str = "study") -> Plan:
         SpecError: a network or an attack that cannot be, with the key's path.
         ValueError, OSError: the data set cannot be read.
     """
-    return _Planner(study, dataset, name).plan
+    planner = Planner(study, dataset, name)
+    for label, section in study.sections.items():
+        if dataset in datasets_of(study, section):
+            _section(planner, label, section)
+    return planner.plan
 
 
 def datasets_of(study: Study, section: spec.Section) -> list[str]:
@@ -78,322 +27,86 @@ def datasets_of(study: Study, section: spec.Section) -> list[str]:
     return [d for d in study.datasets if section.datasets is None or d in section.datasets]
 
 
-class _Planner:
-    """Builds one plan; holds what is the same for all its tasks."""
-
-    def __init__(self, study: Study, name: str, origin: str) -> None:
-        self.study, self.name, self.origin = study, name, origin
-        self.source = study.datasets[name].source or name
-        if self.source.endswith(".npz"):
-            self.source = str(Path(self.source).resolve())  # a worker, or who verifies later, may be in another folder
-        self.data = self._load()
-        self.digest = content_digest(self.data)
-        self.common = {"threads": study.threads, "device": study.device}
-        self.context = {"source": self.source}
-        self.built: dict[str, Attack] = {label: self._attack(label) for label in study.attacks}
-        self.structures: dict[str, nn.Module] = {}
-        test = self.data.test
-        counts = torch.bincount(test.y, minlength=len(self.data.classes))
-        about = {
-            "train": len(self.data.train),
-            "test": len(test),
-            "shape": list(self.data.shape),
-            "classes": list(self.data.classes),
-            "majority": int(counts.max()) / len(test),
-            "sources": dict(self.data.sources),
-            "digest": self.digest,
-            "networks": {},
-            "attacks": {k: {"name": a.name, "parameters": dict(a.parameters)} for k, a in self.built.items()},
-        }
-        self.plan = Plan(name, about)
-        for label, section in study.sections.items():
-            if name in datasets_of(study, section):
-                self._section(label, section)
-
-    def _load(self) -> Dataset:
-        where = f"{self.origin}: " if self.origin else ""
-        try:
-            return data.load(self.source)
-        except (ValueError, OSError) as error:
-            if not self.origin:
-                raise
-            advice = "; --only leaves a data set out" if len(self.study.datasets) > 1 else ""
-            raise type(error)(f"{where}datasets.{self.name}: {error}{advice}") from error
-        except Exception as error:  # whatever someone else's factory raises
-            raise self._fail(f"datasets.{self.name}.source", _blamed(self.source, error)) from error
-
-    def _fail(self, path: str, error: Exception) -> SpecError:
-        return SpecError(f"{self.origin}: {path}: {error}" if self.origin else f"{path}: {error}")
-
-    def _attack(self, label: str) -> Attack:
-        entry = self.study.attacks[label]
-        try:
-            attack = attacks.build(entry.attack or label, **entry.options)
-        except (ValueError, TypeError) as error:
-            named = next((f".{key}" for key in entry.options if str(error).startswith(f"{key} must")), "")
-            raise self._fail(f"attacks.{label}{named}", error) from error
-        except Exception as error:  # whatever someone else's factory raises
-            raise self._fail(f"attacks.{label}", _blamed(entry.attack or label, error)) from error
-        if attack.parameters.get("loss") == "dlr" and len(self.data.classes) < 3:
-            raise self._fail(f"attacks.{label}.loss", ValueError(f"dlr needs three classes or more, {self.name} has {len(self.data.classes)}"))
-        return attack
-
-    def _structure(self, label: str, seed: int) -> nn.Module:
-        """The network without its weights, to see that it can be; for a ready-made one, the network."""
-        if label not in self.structures:
-            entry = self.study.networks[label]
-            if entry.model is not None:
-                try:
-                    self.structures[label] = models.load(entry.model)
-                except (ValueError, TypeError, RuntimeError, OSError) as error:
-                    if not self.origin:  # no file that a path would help to find it in
-                        raise
-                    raise self._fail(f"networks.{label}", error) from error
-                return self.structures[label]
-            try:
-                network, options = self._network(label)
-                if ":" in network:  # someone else's constructor may not work without memory
-                    self.structures[label] = models.build(network, self.data, seed=seed, **options)
-                else:
-                    with torch.device("meta"):
-                        self.structures[label] = models.build(network, self.data, seed=seed, **options)
-            except (ValueError, TypeError, RuntimeError) as error:
-                named = next((f".options.{key}" for key in entry.options if str(error).startswith(f"{key} must")), "")
-                raise self._fail(f"networks.{label}{named}", error) from error
-            except Exception as error:  # whatever someone else's factory raises
-                raise self._fail(f"networks.{label}", _blamed(self.study.networks[label].network or label, error)) from error
-        return self.structures[label]
-
-    def _network(self, label: str) -> tuple[str, dict[str, Any]]:
-        """Name or factory of a network, and the options of its constructor."""
-        entry = self.study.networks[label]
-        network = entry.network or label
-        return network, {**training.recipe_for(network, entry.recipe).network, **entry.options}
-
-    def _recipe(self, label: str) -> training.Recipe:
-        entry = self.study.networks[label]
-        changes: dict[str, Any] = {"epochs": entry.epochs_on(self.name), "batch_size": entry.batch_size, "lr": entry.lr, "schedule": entry.schedule}
-        if entry.adversarial is not None:
-            adversarial = entry.adversarial
-            changes["adversarial"] = training.Adversarial(self.built[adversarial.attack], adversarial.eps, adversarial.fraction)
-        try:
-            recipe = training.recipe_for(entry.network or label, entry.recipe)
-            return dataclasses.replace(recipe, network={}, **{k: v for k, v in changes.items() if v is not None})
-        except ValueError as error:
-            raise self._fail(f"networks.{label}", error) from error
-
-    def _attack_spec(self, label: str) -> dict[str, Any]:
-        """An attack as part of a spec. Ours are rebuilt from all their parameters, so that a default is the same as the value written out."""
-        entry, attack = self.study.attacks[label], self.built[label]
-        build = entry.attack or label
-        options = entry.options if ":" in build else {**attack.parameters, **entry.options}
-        return {"build": build, "options": options, "parameters": dict(attack.parameters)}
-
-    def _task(
-        self,
-        kind: str,
-        label: str,
-        fields: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        *,
-        seconds: float,
-        memory: int = 0,
-        code: Iterable[str] = (),
-    ) -> Task:
-        whole = json.loads(json.dumps({**fields, **(self.common if kind != "resources" else {})}))
-        print_of_code = fingerprint({*MODULES[kind], *code})
-        key = digest({"kind": kind, "spec": whole, "inputs": dict(inputs), "code": print_of_code})
-        return Task(key, kind, f"{label}, {self.name}", whole, dict(inputs), self.context, self.name, seconds, memory)
-
-    def _code_of_network(self, label: str, seed: int) -> set[str]:
-        structure = self._structure(label, seed)
-        entry = self.study.networks[label]
-        named = entry.model or entry.network or label
-        return modules_of(*structure.modules(), *([named_object(named)] if ":" in named and not Path(named).exists() else []))
-
-    def _code_of_attack(self, label: str) -> set[str]:
-        named = self.study.attacks[label].attack or label
-        return modules_of(self.built[label], *([named_object(named)] if ":" in named else []))
-
-    def network(self, label: str, seed: int, section: str) -> Task:
-        """The task that makes a network."""
-        entry = self.study.networks[label]
-        structure = self._structure(label, seed)
-        shown = _with_seed(label, seed)
-        if entry.model is not None:
-            fields: dict[str, Any] = {"state": state_digest(structure)}
-            task = self._task("import", f"take {label}", fields, {}, seconds=0.1, code=self._code_of_network(label, seed))
-            task = dataclasses.replace(
-                task, context={**self.context, "model": str(Path(entry.model).resolve()) if Path(entry.model).exists() else entry.model}
-            )
-        else:
-            task = self._training(label, seed)
-        about = self.plan.about["networks"].setdefault(shown, {"seed": seed, "key": task.key})
-        if len(about) == 2:
-            about |= _described(structure)
-            about["recipe_name"] = "" if entry.model else training.recipe_for(entry.network or label, entry.recipe).name
-            about["recipe"] = "ready-made" if entry.model else _in_words(self._recipe(label))
-            about["epochs"] = None if entry.model else self._recipe(label).epochs
-            about["train_images"] = None if entry.model else min(self.study.train or len(self.data.train), len(self.data.train))
-        return self.plan.add(task, section, "network")
-
-    def _training(self, label: str, seed: int) -> Task:
-        recipe = self._recipe(label)
-        network, options = self._network(label)
-        images = min(self.study.train or len(self.data.train), len(self.data.train))
-        entries = recipe.record()
-        del entries["name"], entries["network"]
-        code = self._code_of_network(label, seed)
-        passes = 1.0
-        if recipe.adversarial is not None and (adversarial := self.study.networks[label].adversarial):
-            entries["adversarial"] = {**entries["adversarial"], "attack": self._attack_spec(adversarial.attack)}
-            code |= self._code_of_attack(adversarial.attack)
-            passes += recipe.adversarial.fraction * costs.passes(recipe.adversarial.attack.parameters)
-        fields = {"data": self.digest, "images": images, "network": network, "options": options, "recipe": entries, "seed": seed}
-        structure = self._structure(label, seed)
-        seconds = costs.training_seconds(structure, self.data.shape, images * recipe.epochs) * passes
-        memory = costs.memory(structure, self.data)
-        task = self._task("train", f"train {_with_seed(label, seed)}", fields, {}, seconds=seconds, memory=memory, code=code)
-        return dataclasses.replace(task, context={**self.context, "recipe": training.recipe_for(network, self.study.networks[label].recipe).name})
-
-    def images(self, wanted: str | int | None) -> dict[str, Any]:
-        """Which test images: how many are drawn with which seed, or all."""
-        n = self.study.count(wanted)
-        return {"n": None, "seed": None} if n is None or n >= len(self.data.test) else {"n": n, "seed": self.study.image_seed}
-
-    def _size(self, images: Mapping[str, Any]) -> int:
-        return images["n"] or len(self.data.test)
-
-    def craft(self, source: str, attack: str, eps: float, images: Mapping[str, Any], seed: int, section: str) -> Task:
-        """The task that attacks ``source``."""
-        made = self.network(source, seed, section)
-        fields = {"data": self.digest, "images": dict(images), "attack": self._attack_spec(attack), "eps": float(eps), "seed": seed}
-        structure, n = self._structure(source, seed), self._size(images)
-        seconds = costs.attack_seconds(structure, self.data.shape, n) * (costs.passes(self.built[attack].parameters) if eps else 1)
-        label = f"{attack} on {_with_seed(source, seed)}, eps {eps:g}, {n} images"
-        code, memory = self._code_of_attack(attack), costs.memory(structure, self.data)
-        return self.plan.add(
-            self._task("craft", label, fields, {"source": made.key}, seconds=seconds, memory=memory, code=code), section, f"{attack}|{source}|{eps!r}"
-        )
-
-    def clean(self, target: str, images: Mapping[str, Any], seed: int, section: str) -> Task:
-        """The task that judges ``target`` on clean images."""
-        made, shown, n = self.network(target, seed, section), _with_seed(target, seed), self._size(images)
-        fields = {"data": self.digest, "dataset": self.name, "images": dict(images), "target": shown}
-        seconds = costs.forward_seconds(self._structure(target, seed), self.data.shape, n)
-        return self.plan.add(self._task("clean", f"{shown} on {n} clean images", fields, {"target": made.key}, seconds=seconds), section, "clean")
-
-    def _section(self, name: str, section: spec.Section) -> None:
-        for seed in self.study.seeds:
-            match section:
-                case spec.Transfer():
-                    self._transfer(name, section, seed)
-                case spec.Clean():
-                    for network in self._here(section.networks):
-                        self.clean(network, self.images(section.images), seed, name)
-                case spec.Training():
-                    for network in self._here(section.networks):
-                        self.network(network, seed, name)
-                case spec.Resources():
-                    self._resources(name, section)
-                case spec.Perturbations():
-                    self._perturbations(name, section, seed)
-                case spec.Probabilities():
-                    self._probabilities(name, section, seed)
-                case spec.Missing():
-                    pass
-
-    def _here(self, networks: list[str]) -> Iterator[str]:
-        for label in networks:
-            restricted = self.study.networks[label].datasets
-            if restricted is None or self.name in restricted:
-                yield label
-
-    def _transfer(self, name: str, section: spec.Transfer, seed: int) -> None:
-        images = self.images(section.images)
-        targets = list(self._here(section.targets))
-        for target in targets:
-            self.clean(target, images, seed, name)
-        for source in self._here(section.sources):
-            for attack in section.attacks:
-                for eps in self.study.grid(section.eps):
-                    crafted = self.craft(source, attack, eps, images, seed, name)
-                    for target in targets:
-                        self._score(crafted, source, target, images, seed, name)
-
-    def _score(self, crafted: Task, source: str, target: str, images: Mapping[str, Any], seed: int, section: str) -> None:
-        shown, judged = _with_seed(source, seed), _with_seed(target, seed)
-        fields = {"dataset": self.name, "source": shown, "target": judged}
-        made = self.network(target, seed, section)
-        inputs = {"adversarials": crafted.key, "target": made.key, "clean": self.clean(target, images, seed, section).key}
-        seconds = costs.forward_seconds(self._structure(target, seed), self.data.shape, self._size(images))
-        label = f"{judged} under {crafted.label.rsplit(',', 1)[0]}"
-        self.plan.add(self._task("score", label, fields, inputs, seconds=seconds), section, "score")
-
-    def _perturbations(self, name: str, section: spec.Perturbations, seed: int) -> None:
-        if len(self.data.shape) != 3:
-            return
-        for source in self._here(section.sources):
-            for attack in section.attacks:
-                crafted = self.craft(source, attack, section.eps, self.images(section.images), seed, name)
-                label = f"perturbations of {_with_seed(source, seed)}, {attack}"
-                task = self._task("perturbations", label, {"shown": section.shown}, {"adversarials": crafted.key}, seconds=0.2)
-                self.plan.add(task, name, f"{attack}|{_with_seed(source, seed)}")
-
-    def _probabilities(self, name: str, section: spec.Probabilities, seed: int) -> None:
-        networks = list(self._here(section.networks))
-        if seed != self.study.seeds[0] or not networks:
-            return
-        inputs = {network: self.network(network, seed, name).key for network in networks}
-        grid = [float(eps) for eps in self.study.grid(section.eps)]
-        fields = {"data": self.digest, "images": self.images(section.images), "attack": self._attack_spec(section.attack), "eps": grid, "seed": seed}
-        passes = costs.passes(self.built[section.attack].parameters) * len(grid)
-        seconds = sum(costs.attack_seconds(self._structure(n, seed), self.data.shape, 4) for n in networks) * passes
-        code = self._code_of_attack(section.attack)
-        task = self._task("probabilities", f"class probabilities under {section.attack}", fields, inputs, seconds=seconds, code=code)
-        self.plan.add(task, name, section.attack)
-
-    def _resources(self, name: str, section: spec.Resources) -> None:
-        for label in self._here(section.networks):
-            if self.study.networks[label].model is None:
-                network, options = self._network(label)
-                fields = {"network": network, "options": options, "shape": list(self.data.shape), "classes": list(self.data.classes)}
-                task = self._task("resources", f"resources of {label}", fields, {}, seconds=0.1, code=self._code_of_network(label, 0))
-                self.plan.add(task, name, label)
+def _section(planner: Planner, name: str, section: spec.Section) -> None:
+    for seed in planner.study.seeds:
+        match section:
+            case spec.Transfer():
+                _transfer(planner, name, section, seed)
+            case spec.WhiteBox():
+                _white_box(planner, name, section, seed)
+            case spec.Clean():
+                for network in planner.here(section.networks):
+                    planner.clean(network, planner.images(section.images), seed, name)
+            case spec.Training():
+                for network in planner.here(section.networks):
+                    planner.network(network, seed, name)
+            case spec.Resources():
+                _resources(planner, name, section)
+            case spec.Perturbations():
+                _perturbations(planner, name, section, seed)
+            case spec.Probabilities():
+                _probabilities(planner, name, section, seed)
+            case spec.Missing():
+                pass
 
 
-def seed_suffix(seed: int) -> str:
-    """What a seed adds to a network's name in rows: nothing for seed 0."""
-    return "" if seed == 0 else f" (seed {seed})"
+def _transfer(planner: Planner, name: str, section: spec.Transfer, seed: int) -> None:
+    images = planner.images(section.images)
+    targets = list(planner.here(section.targets))
+    for target in targets:
+        planner.clean(target, images, seed, name)
+    for source in planner.here(section.sources):
+        for attack in section.attacks:
+            for eps in planner.study.grid(section.eps):
+                crafted = planner.craft(source, attack, eps, images, seed, name)
+                for target in targets:
+                    planner.score(crafted, source, target, images, seed, name)
 
 
-def seed_suffix_of(name: str) -> str:
-    """The suffix of a network's name in rows."""
-    found = re.search(r" \(seed \d+\)$", name)
-    return found[0] if found else ""
+def _white_box(planner: Planner, name: str, section: spec.WhiteBox, seed: int) -> None:
+    images = planner.images(section.images)
+    for network in planner.here(section.networks):
+        planner.clean(network, images, seed, name)
+        for attack in section.attacks:
+            for eps in planner.study.grid(section.eps):
+                planner.score(planner.craft(network, attack, eps, images, seed, name), network, network, images, seed, name)
 
 
-def _with_seed(label: str, seed: int) -> str:
-    return label + seed_suffix(seed)
+def _perturbations(planner: Planner, name: str, section: spec.Perturbations, seed: int) -> None:
+    if len(planner.data.shape) != 3:
+        return
+    for source in planner.here(section.sources):
+        for attack in section.attacks:
+            crafted = planner.craft(source, attack, section.eps, planner.images(section.images), seed, name)
+            label = f"perturbations of {with_seed(source, seed)}, {attack}"
+            task = planner.task("perturbations", label, {"shown": section.shown}, {"adversarials": crafted.key}, seconds=0.2)
+            planner.plan.add(task, name, f"{attack}|{with_seed(source, seed)}")
 
 
-def _blamed(name: str, error: Exception) -> ValueError:
-    return ValueError(f"{name!r} raised {type(error).__name__}: {error}")
+def _probabilities(planner: Planner, name: str, section: spec.Probabilities, seed: int) -> None:
+    networks = list(planner.here(section.networks))
+    if seed != planner.study.seeds[0] or not networks:
+        return
+    inputs = {network: planner.network(network, seed, name).key for network in networks}
+    grid = [float(eps) for eps in planner.study.grid(section.eps)]
+    fields = {
+        "data": planner.digest,
+        "images": planner.images(section.images),
+        "attack": planner.attack_spec(section.attack),
+        "eps": grid,
+        "seed": seed,
+    }
+    passes = costs.passes(planner.built[section.attack].parameters) * len(grid)
+    seconds = sum(costs.attack_seconds(planner.structure(n, seed), planner.data.shape, 4) for n in networks) * passes
+    code = planner.code_of_attack(section.attack)
+    task = planner.task("probabilities", f"class probabilities under {section.attack}", fields, inputs, seconds=seconds, code=code)
+    planner.plan.add(task, name, section.attack)
 
 
-def _described(model: nn.Module) -> dict[str, Any]:
-    parameters = sum(p.numel() for p in model.parameters())
-    if isinstance(model, models.QVC):
-        ansatz = model.ansatz
-        words = f"{ansatz.qubits} qubits, {ansatz.layers} layers, {sum(ansatz.gates.values())} gates"
-        return {"kind": "quantum", "architecture": words, "parameters": parameters}
-    ours = isinstance(model, models.Network)
-    return {"kind": "classical" if ours else "other", "architecture": type(model).__name__, "parameters": parameters}
-
-
-def _in_words(recipe: training.Recipe) -> str:
-    words = f"Adam {recipe.lr:g}, {recipe.schedule}, batch {recipe.batch_size}, {recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
-    if recipe.adversarial is not None:
-        adversarial = recipe.adversarial
-        words += f", {adversarial.fraction:g} of each batch attacked by {adversarial.attack.name} at eps {adversarial.eps:g}"
-    return words
+def _resources(planner: Planner, name: str, section: spec.Resources) -> None:
+    for label in planner.here(section.networks):
+        if planner.study.networks[label].model is None:
+            network, options = planner.constructor(label)
+            fields = {"network": network, "options": options, "shape": list(planner.data.shape), "classes": list(planner.data.classes)}
+            task = planner.task("resources", f"resources of {label}", fields, {}, seconds=0.1, code=planner.code_of_network(label, 0))
+            planner.plan.add(task, name, label)

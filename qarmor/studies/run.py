@@ -12,10 +12,9 @@ from pathlib import Path
 from qarmor.studies import collect, folder, plan
 from qarmor.studies.engine import Backend, Inline, Run, State, shard
 from qarmor.studies.folder import Asked
-from qarmor.studies.plan import Plan
 from qarmor.studies.spec import SpecError, Study
 from qarmor.studies.store import Store
-from qarmor.studies.task import Task
+from qarmor.studies.task import Plan, Task
 
 log = logging.getLogger("qarmor.studies")
 Display = Callable[[State, Store], AbstractContextManager[None]]

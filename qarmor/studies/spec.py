@@ -105,6 +105,16 @@ class Transfer(_Section):
     images: str | Count
 
 
+class WhiteBox(_Section):
+    """Every network attacked directly: source and target in one. ``eps`` and ``images`` as in ``Transfer``."""
+
+    kind: Literal["white-box"]
+    networks: list[Name] = Field(min_length=1)
+    attacks: list[Name] = Field(min_length=1)
+    eps: str | list[Eps]
+    images: str | Count
+
+
 class Clean(_Section):
     """Accuracy on clean test images, all unless ``images`` says how many."""
 
@@ -155,17 +165,21 @@ class Missing(_Section):
     reason: str
 
 
-Section = Annotated[Transfer | Clean | Training | Resources | Perturbations | Probabilities | Missing, Field(discriminator="kind")]
+Section = Annotated[Transfer | WhiteBox | Clean | Training | Resources | Perturbations | Probabilities | Missing, Field(discriminator="kind")]
 
 
 class Preset(_Part):
-    """What a preset fixes: epochs (for all networks, or by network, there for all data sets or by data set), training images at most, and tables."""
+    """What a preset fixes: epochs (for all networks, or by network, there for all data sets or by data set), training images at most, and tables.
+
+    ``without`` names networks that it leaves out of every section.
+    """
 
     epochs: Count | dict[str, Count | dict[str, Count]] | None = None
     train: Count | None = None
     images: dict[str, Count] = {}
     eps: dict[str, list[Eps]] = {}
     seeds: list[Seed] | None = None
+    without: list[Name] = []
 
 
 class Cluster(_Part):
@@ -306,6 +320,7 @@ def _dangling(study: Study) -> list[tuple[str, str]]:
         path = f"presets.{label}"
         known(f"{path}.images", list(preset.images), study.images, "number of images")
         known(f"{path}.eps", list(preset.eps), study.eps, "eps grid")
+        known(f"{path}.without", preset.without, study.networks, "network")
         if isinstance(preset.epochs, dict):
             known(f"{path}.epochs", list(preset.epochs), study.networks, "network")
             for name, value in preset.epochs.items():
@@ -344,31 +359,3 @@ def _tables(study: Study, path: str, section: Any) -> list[tuple[str, str]]:
         elif isinstance(values, list) and (sorted(set(values)) != values or not all(map(math.isfinite, values))):
             found.append((name, f"must rise strictly, got {values}"))
     return found
-
-
-def resolve(study: Study, preset: str | None, name: str = "study") -> Study:
-    """The study with a preset merged in; by default ``quick`` where the study has presets.
-
-    Raises:
-        SpecError: the study has no such preset.
-    """
-    if preset is None:
-        preset = "quick" if "quick" in study.presets else None
-    if preset is None:
-        return study
-    if preset not in study.presets:
-        raise SpecError(f"{name}: it has no preset {preset!r}; it has {', '.join(study.presets) or 'none'}")
-    chosen = study.presets[preset]
-    networks = dict(study.networks)
-    for label, network in study.networks.items():
-        epochs = chosen.epochs.get(label) if isinstance(chosen.epochs, dict) else chosen.epochs
-        if epochs is not None and network.model is None:
-            before = network.epochs if isinstance(network.epochs, dict) else {} if network.epochs is None else {"default": network.epochs}
-            merged = {**before, **epochs} if isinstance(epochs, dict) else epochs
-            networks[label] = network.model_copy(update={"epochs": merged})
-    changes: dict[str, Any] = {"networks": networks, "images": study.images | chosen.images, "eps": study.eps | chosen.eps}
-    if chosen.seeds is not None:
-        changes["seeds"] = chosen.seeds
-    if chosen.train is not None:
-        changes["train"] = chosen.train
-    return study.model_copy(update=changes)

@@ -226,8 +226,11 @@ class Store:
                 _flush(folder.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-            for path in (self.checkpoint(key), self.progress_file(key)):
-                path.unlink(missing_ok=True)
+            self.progress_file(key).unlink(missing_ok=True)
+            if (checkpoint := self.checkpoint(key)).is_dir():
+                shutil.rmtree(checkpoint)
+            else:
+                checkpoint.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[bool]:

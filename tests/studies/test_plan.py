@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import qarmor
-from qarmor.studies import fingerprint, plan, spec
+from qarmor.studies import fingerprint, plan, planner, spec
 from qarmor.studies.engine import Inline, Run
 from qarmor.studies.plan import Plan
 from qarmor.studies.spec import SpecError
@@ -517,7 +517,7 @@ def keys(tmp_path_factory, bright):
 def differ(keys):
     """The tasks whose key an edit changes."""
     before = keys["nothing"]
-    assert {kind for kind, _ in before} == set(plan.KINDS) - {"import"}
+    assert {kind for kind, _ in before} == set(planner.KINDS) - {"import"}
 
     def found(label: str) -> set[tuple[str, str]]:
         assert before.keys() == keys[label].keys()

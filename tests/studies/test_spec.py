@@ -2,7 +2,7 @@
 
 import pytest
 
-from qarmor.studies import spec
+from qarmor.studies import presets, spec
 from qarmor.studies.spec import SpecError
 
 STUDY = """
@@ -258,39 +258,39 @@ def test_without_a_preset_epochs_are_the_study_s():
 
 
 def test_epochs_for_all_go_to_every_network_that_is_trained():
-    study = spec.resolve(spec.parse(MERGED), "smoke")
+    study = presets.resolve(spec.parse(MERGED), "smoke")
     assert epochs(study, "d") == epochs(study, "e") == [2, 2, 2, None]
 
 
 def test_epochs_by_network_and_by_data_set_leave_the_others():
-    study = spec.resolve(spec.parse(MERGED), "quick")
+    study = presets.resolve(spec.parse(MERGED), "quick")
     assert epochs(study, "d") == [3, 6, 7, None]
     assert epochs(study, "e") == [3, 8, 7, None]
 
 
 def test_the_rest_of_a_preset_and_nothing_else_changes():
     plain = spec.parse(MERGED)
-    smoke = spec.resolve(plain, "smoke")
+    smoke = presets.resolve(plain, "smoke")
     assert (smoke.images, smoke.eps, smoke.seeds, smoke.train) == ({"few": 3}, {"grid": [0.3]}, [4, 5], 9)
     assert smoke.model_copy(update={k: getattr(plain, k) for k in ("images", "eps", "seeds", "train", "networks")}) == plain
-    assert spec.resolve(plain, "full") == plain
+    assert presets.resolve(plain, "full") == plain
 
 
 def test_a_preset_keeps_tables_that_it_does_not_name():
     text = MERGED.replace("{ few = 5 }", "{ few = 5, many = 50 }").replace("{ grid = [0.1, 0.2] }", "{ grid = [0.1, 0.2], fine = [0.5] }")
-    smoke = spec.resolve(spec.parse(text), "smoke")
+    smoke = presets.resolve(spec.parse(text), "smoke")
     assert (smoke.images, smoke.eps) == ({"few": 3, "many": 50}, {"grid": [0.3], "fine": [0.5]})
 
 
 def test_which_preset():
     study = spec.parse(MERGED)
-    assert spec.resolve(study, None) == spec.resolve(study, "quick")
+    assert presets.resolve(study, None) == spec.resolve(study, "quick")
     plain = spec.parse(STUDY)
-    assert spec.resolve(plain, None) == plain
+    assert presets.resolve(plain, None) == plain
     with pytest.raises(SpecError, match="own: it has no preset 'full'; it has none"):
-        spec.resolve(plain, "full", "own")
+        presets.resolve(plain, "full", "own")
     with pytest.raises(SpecError, match="it has no preset 'fast'; it has smoke, quick, full"):
-        spec.resolve(study, "fast")
+        presets.resolve(study, "fast")
 
 
 def test_declared_studies_are_studies_with_each_of_their_presets():
@@ -298,7 +298,7 @@ def test_declared_studies_are_studies_with_each_of_their_presets():
     for name in spec.declared():
         study = spec.read(name)
         for preset in (None, *study.presets):
-            resolved = spec.resolve(study, preset)
+            resolved = presets.resolve(study, preset)
             # what a folder keeps of it is the same study
             assert spec.Study.model_validate(resolved.model_dump(mode="json")) == resolved
 
@@ -309,5 +309,5 @@ def test_west2023_has_the_data_sets_networks_and_presets_of_the_paper():
     assert {"convnet", "resnet18", "qvc200", "qvc500", "qvc1000", "linear", "quadratic"} <= set(study.networks)
     assert set(study.presets) == set(spec.PRESETS)
     assert study.claims
-    quick = spec.resolve(study, None)
+    quick = presets.resolve(study, None)
     assert quick.eps["figure"] == study.presets["quick"].eps["figure"] != study.eps["figure"]
