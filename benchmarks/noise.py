@@ -1,8 +1,8 @@
 """Seconds and memory of exact noise: ``QVC.freeze(noise=...)`` for each place where noise can act.
 
-Each row is a process of its own, so that its peak of resident memory is its own; torch, numba and the compiled kernel are part of the memory, but loading
-them is not part of the seconds. These are of one call, after one of a circuit without layers; ``cpu_seconds`` are those of all threads together,
-which a busy machine does not stretch.
+Each row is a process of its own, so that its peak of resident memory is its own: torch, numba and the compiled kernel are part of it. The seconds are
+those of one call, after one of a circuit without layers that loads the kernel; ``cpu_seconds`` are those of all threads together, which a busy
+machine stretches less.
 
     python benchmarks/noise.py                       # 10 qubits, 10 classes, 784 pixels and 12 qubits, 2 classes, 3072 pixels; 200 layers
 """

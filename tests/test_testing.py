@@ -34,6 +34,15 @@ class Counting(Model):
         return self.net(x)
 
 
+class CountingItself(Counting, Classifier):
+    """Its frozen form does not count."""
+
+    def freeze(self):
+        other = Model()
+        other.load_state_dict(self.state_dict())
+        return other.eval().requires_grad_(False)
+
+
 class Uncopyable(Model):
     def __deepcopy__(self, memo):
         raise NotImplementedError("no copies")
@@ -104,6 +113,7 @@ BROKEN_MODELS = {
     "still trainable": (Trainable, "model-copy", r"can still be trained: net\.1\.weight"),
     "another one frozen": (Otherwise, "model-copy", r"logits of its frozen copy differ by up to"),
     "counts": (Counting, "model-state", "calls changed"),
+    "counts unless frozen": (CountingItself, "model-state", "calls changed"),
     "rounds": (lambda: Model(lambda net, x: net((8 * x).round() / 8)), "zero-gradient", "exactly zero"),
     "random": (lambda: Model(lambda net, x: net(x + torch.randn_like(x))), "random-output", "differ by up to"),
     "NaN": (lambda: Model(lambda net, x: net(x) * torch.nan), "non-finite-logits", "8 of 8 images"),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from qarmor.attacks.apgd import APGD, APGDTargeted
 from qarmor.attacks.autoattack import AutoAttack
 from qarmor.attacks.base import Ball, BaseAttack, Best, Oracle
+from qarmor.attacks.ensemble import Ensemble
+from qarmor.attacks.eot import EOT, Expectation, Wrapper
 from qarmor.attacks.fab import FAB, FABTargeted
 from qarmor.attacks.gradient import FGSM, PGD
+from qarmor.attacks.joint import Joint, Pair
 from qarmor.attacks.journal import Progress
 from qarmor.attacks.losses import LOSSES
 from qarmor.attacks.square import Square
@@ -20,6 +23,7 @@ from qarmor.types import Attack, named_object
 
 __all__ = [
     "APGD",
+    "EOT",
     "FAB",
     "FGSM",
     "LOSSES",
@@ -29,16 +33,21 @@ __all__ = [
     "Ball",
     "BaseAttack",
     "Best",
+    "Ensemble",
+    "Expectation",
     "FABTargeted",
+    "Joint",
     "Oracle",
+    "Pair",
     "Progress",
     "Square",
     "Streams",
+    "Wrapper",
     "build",
     "names",
 ]
 
-_ATTACKS: Mapping[str, type[BaseAttack]] = MappingProxyType(
+_ATTACKS: Mapping[str, Callable[..., Attack]] = MappingProxyType(
     {
         "pgd": PGD,
         "fgsm": FGSM,
@@ -48,6 +57,8 @@ _ATTACKS: Mapping[str, type[BaseAttack]] = MappingProxyType(
         "fab-t": FABTargeted,
         "square": Square,
         "autoattack": AutoAttack,
+        "eot": EOT.built,
+        "joint": Joint.built,
     }
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -17,6 +17,9 @@ from qarmor.report.inputs import Curve, base_name
 from qarmor.report.parts import OneImage
 from qarmor.report.svg import INK, PAPER, Sheet, draw, panels, short
 from qarmor.report.tables import AttackName, Book, CleanLine
+from qarmor.types import Row
+
+T = TypeVar("T")
 
 EPS_LABEL = "eps (l_inf, pixel range [0, 1])"
 
@@ -51,7 +54,7 @@ def network_styles(names: Sequence[str]) -> dict[str, Style]:
     return {name: found[base_name(name)] for name in names}
 
 
-def _sheet(
+def sheet_of(
     paints: Sequence[Callable[[Axes], None]],
     looks: Mapping[str, Style],
     title: str,
@@ -100,8 +103,9 @@ def swatch(style: Style, label: str, prefix: str) -> Markup:
     return panels(_sample(style), prefix, [label])[0]
 
 
-def _line(axes: Axes, x: Sequence[float], y: Sequence[float], style: Style, heavy: bool = False) -> Line2D:
-    (line,) = axes.plot(
+def draw_line(axes: Axes, x: Sequence[float], y: Sequence[float], style: Style, heavy: bool = False) -> Line2D:
+    """One name's line, which the page's legend finds by its number."""
+    (drawn,) = axes.plot(
         x,
         y,
         color=style.colour,
@@ -114,10 +118,11 @@ def _line(axes: Axes, x: Sequence[float], y: Sequence[float], style: Style, heav
         zorder=4 if heavy else 3,
         gid=f"line-{style.number}",
     )
-    return line
+    return drawn
 
 
-def _rate_axes(axes: Axes, label: str, across: str) -> None:
+def rate_axes(axes: Axes, label: str, across: str) -> None:
+    """A share, from 0 to 1, against something."""
     axes.set(xlabel=across, ylabel=label, ylim=(0, 1), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.margins(x=0.03)
     for side in ("bottom", "left"):
@@ -128,24 +133,54 @@ def accuracy_sheet(book: Book, attack: AttackName, sources: Sequence[str], looks
     """Accuracy of all targets against eps under ``attack``, one panel a network that it was made on."""
 
     def paint(axes: Axes, source: str) -> None:
-        if book.majority is not None:
-            axes.axhline(book.majority, color=INK, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+        dotted(axes, book.majority)
         for target in book.targets:
             rows = book.curve(attack, source, target)
             if not rows:
                 continue
-            style, eps = looks[target], [row.eps or 0.0 for row in rows]
-            low, high = [row.low for row in rows], [row.high for row in rows]
-            axes.fill_between(eps, low, high, color=style.colour, alpha=0.12, linewidth=0, gid=f"line-{style.number}")
-            _line(axes, eps, [row.value for row in rows], style, target == source).set_clip_on(False)
-        _rate_axes(axes, "accuracy", EPS_LABEL)
+            _curve(axes, rows, looks[target], target == source)
+        rate_axes(axes, "accuracy", EPS_LABEL)
         axes.set_title(f"made on {short(source, 24)}", loc="left")
 
     title = f"{short(attack.label, 50)} on {short(book.dataset, 30)}; heavy: white box; bands: Wilson 95 %; dotted: majority class"
-    return _sheet([_bound(paint, source) for source in sources], {name: looks[name] for name in book.targets}, title)
+    return sheet_of([bound(paint, source) for source in sources], {name: looks[name] for name in book.targets}, title)
 
 
-def _bound(paint: Callable[[Axes, str], None], name: str) -> Callable[[Axes], None]:
+def direct_sheet(book: Book, attack: AttackName, groups: Mapping[str, Sequence[str]], looks: Mapping[str, Style]) -> Sheet:
+    """Accuracy against eps under ``attack`` on each network itself, one panel a group of networks."""
+
+    def paint(axes: Axes, group: str) -> None:
+        dotted(axes, book.majority)
+        for name in groups[group]:
+            _curve(axes, book.curve(attack, name, name), looks[name], False)
+        rate_axes(axes, "accuracy", EPS_LABEL)
+        axes.set_title(group, loc="left")
+
+    shown = {name: looks[name] for names in groups.values() for name in names}
+    title = f"{short(attack.label, 40)} on {short(book.dataset, 30)}, each network attacked itself; bands: Wilson 95 %; dotted: majority class"
+    return sheet_of([bound(paint, group) for group in groups], shown, title)
+
+
+def dotted(axes: Axes, value: float | None) -> None:
+    """A dotted level, of the majority class for example."""
+    if value is not None:
+        axes.axhline(value, color=INK, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+
+
+def _curve(axes: Axes, rows: Sequence[Row], style: Style, heavy: bool) -> None:
+    eps = [row.eps or 0.0 for row in rows]
+    band(axes, eps, [(row.low, row.high) for row in rows], style)
+    draw_line(axes, eps, [row.value for row in rows], style, heavy).set_clip_on(False)
+
+
+def band(axes: Axes, x: Sequence[float], limits: Sequence[tuple[float, float]], style: Style) -> None:
+    """The intervals of a line."""
+    low, high = [low for low, _ in limits], [high for _, high in limits]
+    axes.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0, gid=f"line-{style.number}")
+
+
+def bound(paint: Callable[[Axes, T], None], name: T) -> Callable[[Axes], None]:
+    """``paint`` of one thing."""
     return lambda axes: paint(axes, name)
 
 
@@ -154,7 +189,7 @@ def training_sheet(dataset: str, history: Mapping[str, Curve], looks: Mapping[st
 
     def loss(axes: Axes) -> None:
         for name, curve in history.items():
-            _line(axes, curve.steps, curve.loss, looks[name]).set_markevery(max(1, len(curve.steps) // 6))
+            draw_line(axes, curve.steps, curve.loss, looks[name]).set_markevery(max(1, len(curve.steps) // 6))
         axes.set(xlabel="step", ylabel="loss")
         axes.set_title("training loss", loc="left")
         axes.margins(x=0.03)
@@ -167,11 +202,11 @@ def training_sheet(dataset: str, history: Mapping[str, Curve], looks: Mapping[st
 
     def accuracy(axes: Axes) -> None:
         for name, curve in history.items():
-            _line(axes, curve.accuracy_steps, curve.accuracy, looks[name]).set_markevery(max(1, len(curve.accuracy_steps) // 6))
-        _rate_axes(axes, "accuracy", "step")
+            draw_line(axes, curve.accuracy_steps, curve.accuracy, looks[name]).set_markevery(max(1, len(curve.accuracy_steps) // 6))
+        rate_axes(axes, "accuracy", "step")
         axes.set_title("accuracy during training", loc="left")
 
-    return _sheet([loss, accuracy], {name: looks[name] for name in history}, f"training on {short(dataset, 40)}", _WIDE)
+    return sheet_of([loss, accuracy], {name: looks[name] for name in history}, f"training on {short(dataset, 40)}", _WIDE)
 
 
 def class_labels(entry: OneImage, classes: Sequence[str]) -> list[str]:
@@ -187,11 +222,11 @@ def probability_sheet(entry: OneImage, classes: Sequence[str]) -> Sheet:
     def paint(axes: Axes, name: str) -> None:
         for number, style in enumerate(looks.values()):
             values = [line[number] for line in entry.networks[name]]
-            _line(axes, entry.eps, values, style, number == entry.label).set_clip_on(False)
-        _rate_axes(axes, "class probability", EPS_LABEL)
+            draw_line(axes, entry.eps, values, style, number == entry.label).set_clip_on(False)
+        rate_axes(axes, "class probability", EPS_LABEL)
         axes.set_title(short(name, 28), loc="left")
 
-    return _sheet([_bound(paint, name) for name in entry.networks], looks, f"one image of {short(entry.dataset, 40)}; heavy: its true class")
+    return sheet_of([bound(paint, name) for name in entry.networks], looks, f"one image of {short(entry.dataset, 40)}; heavy: its true class")
 
 
 def clean_sheet(dataset: str, lines: Sequence[CleanLine], majority: float | None) -> Sheet:
@@ -212,7 +247,7 @@ def clean_sheet(dataset: str, lines: Sequence[CleanLine], majority: float | None
         axes.margins(x=0.06)
 
     size = (4.8, 0.9 + 0.3 * max(2, len(lines)))
-    return _sheet([paint], looks, f"{short(dataset, 40)}; 95 % intervals; dotted: majority class", size, 1.6)
+    return sheet_of([paint], looks, f"{short(dataset, 40)}; 95 % intervals; dotted: majority class", size, 1.6)
 
 
 def _dot(axes: Axes, value: float, ends: tuple[float | None, float | None], at: float, style: Style, fill: str) -> None:

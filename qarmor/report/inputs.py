@@ -10,9 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from qarmor.report.hardware import Noisy
 from qarmor.report.parts import Section, read_section
 from qarmor.report.reader import Reader, bad, read_json, read_text
 from qarmor.types import Row, Rows
+
+CLASSIFIES = ("accuracy", "fooling_rate")
+"""Metrics of rows whose source and target are networks; those of others are detectors, certificates or counts of shots."""
 
 VERDICTS = ("holds", "fails", "undecided", "not measured")
 
@@ -142,10 +146,16 @@ class Results:
         return tuple(dict.fromkeys([*self.datasets, *(network.dataset for network in self.networks), *rows, *(c.dataset for c in self.claims)]))
 
     @cached_property
+    def noisy(self) -> frozenset[str]:
+        """Names of networks that are another one under noise."""
+        bodies = (section.body for section in self.sections)
+        return frozenset(entry.label for body in bodies if isinstance(body, Noisy) for entry in body.entries if entry.noise is not None)
+
+    @cached_property
     def network_names(self) -> tuple[str, ...]:
-        """Every network, those of the study first, then others of the rows."""
-        rows = (name for row in self.rows for name in (row.source, row.target) if name)
-        return tuple(dict.fromkeys([*(network.name for network in self.networks), *rows]))
+        """Every network, those of the study first, then others that rows call right or wrong; those under noise come last."""
+        rows = (name for row in self.rows if row.metric in CLASSIFIES for name in (row.source, row.target) if name)
+        return tuple(sorted(dict.fromkeys([*(network.name for network in self.networks), *rows]), key=lambda name: name in self.noisy))
 
     @cached_property
     def by_key(self) -> Mapping[str, list[Row]]:

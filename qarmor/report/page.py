@@ -6,17 +6,15 @@ import base64
 import hashlib
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from qarmor.report import claims, figures, summary, tables, views
-from qarmor.report.inputs import Results, dataset_of, load_directory
+from qarmor.report.desk import Context, Desk
+from qarmor.report.inputs import CLASSIFIES, Results, dataset_of, load_directory
 from qarmor.report.tables import Book, attack_key
 from qarmor.types import Row
-
-Context = dict[str, Any]
 
 _OWN_IDS = ("main", "claims", "summary", "networks", "flags", "again", "contents")
 
@@ -48,7 +46,7 @@ def write(directory: Path) -> Path:
 
 def render(results: Results) -> tuple[str, dict[str, str]]:
     """The page as HTML, and the figures as SVG by file name."""
-    desk = views.Desk(results, figures.network_styles(results.network_names))
+    desk = Desk(results, figures.network_styles(results.network_names))
     anchors = tables.slugs((section.name for section in results.sections), _OWN_IDS)
     sections = [views.section(desk, about, anchor) for about, anchor in zip(results.sections, anchors, strict=True)]
     flags = [(f"F{i}", *entry) for i, entry in enumerate(tables.flag_counts(results.rows), start=1)]
@@ -99,21 +97,24 @@ def _claims(results: Results) -> Context | None:
 
 
 def _summaries(results: Results) -> list[tuple[str, list[str], list[str]]]:
-    """What the rows say of each data set, where no claims do."""
+    """What the rows say of each data set, where no claims do; networks under noise have their own sections."""
     by_dataset: dict[str, list[Row]] = {}
     for row in results.rows:
-        by_dataset.setdefault(dataset_of(row), []).append(row)
+        if row.metric in CLASSIFIES and not {row.source, row.target} & results.noisy:
+            by_dataset.setdefault(dataset_of(row), []).append(row)
     books = [Book(name, rows, results.network_names, results.attacks.values()) for name, rows in by_dataset.items()]
     return [(book.dataset, summary.summary(book, results), summary.caution(book, results)) for book in books]
 
 
 def _networks(results: Results) -> list[Context]:
-    """The networks of each data set; ``seeds`` where they differ in seed."""
+    """The networks of each data set, those under noise only counted; ``seeds`` where they differ in seed."""
     found = []
     for name in dict.fromkeys([*results.datasets, *(network.dataset for network in results.networks)]):
-        here = [network for network in results.networks if network.dataset == name]
+        every = [network for network in results.networks if network.dataset == name]
+        here = [network for network in every if network.name not in results.noisy]
         seeds = len({network.seed for network in here}) > 1
-        found.append({"dataset": name, "networks": here, "about": results.datasets.get(name), "majority": results.majority(name), "seeds": seeds})
+        part = {"dataset": name, "networks": here, "noisy": len(every) - len(here), "about": results.datasets.get(name)}
+        found.append(part | {"majority": results.majority(name), "seeds": seeds})
     return found
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from qarmor.report import detection, hardware
 from qarmor.report.reader import Array, Reader, bad, read_arrays
 
-KINDS = ("transfer", "white-box", "clean", "training", "resources", "perturbations", "probabilities", "missing")
+ROWS = ("transfer", "white-box", "frontier", "clean")
+KINDS = (*ROWS, "training", "resources", "perturbations", "probabilities", "noise", "shots", "certificates", "detection", "missing")
 STATUSES = ("complete", "partial", "missing")
 
 
@@ -30,7 +32,7 @@ class PaperValue:
 
 @dataclass(frozen=True)
 class Attacked:
-    """Kinds ``transfer``, ``white-box`` and ``clean``: the rows of these tasks, and the order of networks and attacks."""
+    """Kinds ``transfer``, ``white-box``, ``frontier`` and ``clean``: the rows of these tasks, and the order of networks and attacks."""
 
     keys: tuple[str, ...]
     sources: tuple[str, ...]
@@ -46,13 +48,23 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """A way to encode the image: its amplitudes (real or complex), its gates by kind, and its depth."""
+
+    amplitudes: str
+    gates: Mapping[str, int]
+    depth: int | None
+
+
+@dataclass(frozen=True)
 class Resource:
-    """What one network takes: by name, a number, words or None; ``gates`` by name, empty where there are none."""
+    """What one network takes: by name, a number, words or None; ``gates`` by name, empty where there are none; ways to encode the image."""
 
     dataset: str
     network: str
     values: Mapping[str, float | str | None]
     gates: Mapping[str, int]
+    preparations: tuple[Preparation, ...]
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,17 @@ class Probabilities:
     entries: tuple[OneImage, ...]
 
 
-Body = Attacked | Training | Resources | Perturbations | Probabilities
+Body = (
+    Attacked
+    | Training
+    | Resources
+    | Perturbations
+    | Probabilities
+    | hardware.Noisy
+    | hardware.FiniteShots
+    | hardware.Certificates
+    | detection.Detection
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +192,7 @@ def read_section(about: Reader, directory: Path, classes: Mapping[str, Sequence[
 
 
 def _body(kind: str, about: Reader, directory: Path, classes: Mapping[str, Sequence[str]]) -> Body:
-    if kind in ("transfer", "white-box", "clean"):
+    if kind in ROWS:
         return Attacked(about.texts("keys"), about.texts("sources"), about.texts("targets"), about.texts("attacks"))
     if kind == "training":
         return Training(about.texts("networks"))
@@ -179,6 +201,14 @@ def _body(kind: str, about: Reader, directory: Path, classes: Mapping[str, Seque
         return Resources(tuple(_resource(one) for one in entries))
     if kind == "perturbations":
         return Perturbations(tuple(_gallery(one, directory, classes) for one in entries))
+    if kind == "noise":
+        return hardware.Noisy(tuple(hardware.under_noise(one) for one in entries))
+    if kind == "shots":
+        return hardware.FiniteShots(tuple(hardware.with_shots(one) for one in entries))
+    if kind == "certificates":
+        return hardware.Certificates(tuple(hardware.certified(one) for one in entries))
+    if kind == "detection":
+        return detection.Detection(tuple(detection.pair(one) for one in entries))
     return Probabilities(tuple(_one_image(one, directory, classes) for one in entries))
 
 
@@ -196,9 +226,14 @@ def _paper(about: Reader) -> PaperValue:
 
 
 def _resource(about: Reader) -> Resource:
-    gates = {name: about.below("gates").count(name) or 0 for name in about.mapping("gates")}
-    values = {name: _scalar(about, name) for name in about.value if name not in ("dataset", "network", "gates")}
-    return Resource(about.text("dataset"), about.name("network"), values, gates)
+    apart = ("dataset", "network", "gates", "preparations")
+    values = {name: _scalar(about, name) for name in about.value if name not in apart}
+    ways = tuple(Preparation(one.name("amplitudes"), _counts(one, "gates"), one.count("depth")) for one in about.each("preparations"))
+    return Resource(about.text("dataset"), about.name("network"), values, _counts(about, "gates"), ways)
+
+
+def _counts(about: Reader, field: str) -> dict[str, int]:
+    return {name: about.below(field).count(name) or 0 for name in about.mapping(field)}
 
 
 def _scalar(about: Reader, field: str) -> float | str | None:

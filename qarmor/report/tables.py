@@ -27,6 +27,9 @@ FLAGS: Mapping[str, str] = {
     "zero-gradient": "On more than 1 % of the images the source's input gradient is exactly zero: a gradient attack has nothing to follow there, and "
     "the accuracy under it says little about robustness.",
     "non-finite-gradient": "The source's input gradient is NaN or infinite on at least one image, so a gradient attack on it may have failed.",
+    "saturated": "The source's logits are so far apart that the gradient of cross-entropy underflows to zero on some images where that of the margin "
+    "does not: an attack on cross-entropy is blind there, one on the margin is not.",
+    "stochastic": "The source declares that its output is random and the attack does not average over its draws: one that does, eot, may do better.",
     "transfer-beats-white-box": "The same attack made on another network leaves this network fewer right answers than made on itself: the white-box "
     "accuracy overstates its robustness.",
     "accuracy-rises-with-eps": "At this eps the network gets more images right than at a smaller one: the attack missed what a larger ball contains.",

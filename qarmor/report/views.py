@@ -3,103 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
 
-from markupsafe import Markup
-
-from qarmor.report import figures, pixels, svg, tables
-from qarmor.report.inputs import Network, Results, base_name, dataset_of
+from qarmor.report import detection_view, figures, frontier, hardware_views, pixels, tables
+from qarmor.report.desk import Context, Desk, book_of, parts_of, rows_of
+from qarmor.report.detection import Detection
+from qarmor.report.hardware import Certificates, FiniteShots, Noisy
+from qarmor.report.inputs import Network, base_name
 from qarmor.report.parts import Attacked, Gallery, OneImage, PaperValue, Perturbations, Probabilities, Resources, Section, Training
 from qarmor.report.tables import AttackName, Book
-from qarmor.types import Row
-
-Context = dict[str, Any]
-
-ITSELF = "each network itself"
-
-
-@dataclass(frozen=True, eq=False)
-class Desk:
-    """What all views share.
-
-    Attributes:
-        results: the results directory.
-        looks: a style for each network.
-        drawings: SVG texts by file name, filled by the views.
-    """
-
-    results: Results
-    looks: Mapping[str, figures.Style]
-    drawings: dict[str, str] = field(default_factory=dict)
-
-    def place(self, sheet: svg.Sheet, stem: str, labels: Sequence[str], inline: bool = True) -> Context:
-        """Files the figure as ``stem`` and gives its panels for the page, none unless ``inline``."""
-        self.drawings[f"{stem}.svg"] = sheet.svg
-        return {"file": f"{stem}.svg", "plots": svg.panels(sheet, f"f{len(self.drawings)}", labels) if inline else []}
-
-    def legend(self, names: Sequence[str], looks: Mapping[str, figures.Style] | None = None) -> list[tuple[Markup, str, int]]:
-        """A piece of line, a name and the number of its lines, for each of ``names``, for the figure placed last."""
-        found, prefix = looks or self.looks, f"l{len(self.drawings)}"
-        return [(figures.swatch(found[name], f"line of {name}", f"{prefix}-{i}"), name, found[name].number) for i, name in enumerate(names)]
-
-    def classes(self, dataset: str, count: int) -> list[str]:
-        """Names of the classes of a data set, numbers where the results don't name them."""
-        known = self.results.datasets.get(dataset)
-        return list(known.classes) if known and known.classes else [str(number) for number in range(count)]
 
 
 def section(desk: Desk, about: Section, anchor: str) -> Context:
     """A section, whatever its kind: ``shape`` names the template's macro, ``view`` holds what it shows."""
-    body = about.body
-    shape, view = "missing", {}
-    if isinstance(body, Attacked) and about.kind in ("transfer", "white-box"):
-        shape, view = "transfer", _transfer(desk, about, body, anchor)
-    elif isinstance(body, Attacked):
-        shape, view = "clean", _clean(desk, about, body, anchor)
-    elif isinstance(body, Training):
-        shape, view = "training", _training(desk, about, body, anchor)
-    elif isinstance(body, Resources):
-        shape, view = "resources", _resources(about, body)
-    elif isinstance(body, Perturbations):
-        shape, view = "perturbations", _perturbations(desk, body)
-    elif isinstance(body, Probabilities):
-        shape, view = "probabilities", _probabilities(desk, body, anchor)
+    shape, view = _shown(desk, about, anchor)
     return {"about": about, "anchor": anchor, "shape": shape, "view": view, "paper": [] if shape in ("clean", "resources") else about.paper}
 
 
-def _rows(desk: Desk, body: Attacked) -> tuple[dict[str, list[Row]], int]:
-    """The section's rows by data set, and the number of its tasks that have no rows."""
-    by_key, found = desk.results.by_key, dict[str, list[Row]]()
-    keys = list(dict.fromkeys(body.keys))
-    for key in keys:
-        for row in by_key.get(key, ()):
-            found.setdefault(dataset_of(row), []).append(row)
-    return found, sum(key not in by_key for key in keys)
-
-
-def _book(desk: Desk, body: Attacked, dataset: str, rows: Sequence[Row]) -> Book:
-    attacks = desk.results.attacks
-    known = [attacks[name] for name in dict.fromkeys([*(name for name in body.attacks if name in attacks), *attacks])]
-    return Book(dataset, rows, [*body.sources, *body.targets, *desk.results.network_names], known)
-
-
-def _by_seed(rows: Sequence[Row]) -> dict[int, list[Row]]:
-    """The rows of each seed of the attacks, with the clean rows of the networks that they judge; nothing where no row is of an attack."""
-    seeds = sorted({row.seed for row in rows if row.source})
-    judged = {seed: {row.target for row in rows if row.source and row.seed == seed} for seed in seeds}
-    return {seed: [row for row in rows if (row.seed == seed if row.source else row.target in judged[seed])] for seed in seeds}
+def _shown(desk: Desk, about: Section, anchor: str) -> tuple[str, Context]:
+    match about.body:
+        case Attacked() as body if about.kind == "transfer":
+            return "transfer", _transfer(desk, about, body, anchor)
+        case Attacked() as body if about.kind == "white-box":
+            return "white_box", frontier.white_box(desk, about, body, anchor)
+        case Attacked() as body if about.kind == "frontier":
+            return "frontier", frontier.frontier(desk, about, body, anchor)
+        case Attacked() as body:
+            return "clean", _clean(desk, about, body, anchor)
+        case Training() as body:
+            return "training", _training(desk, about, body, anchor)
+        case Resources() as body:
+            return "resources", _resources(about, body)
+        case Perturbations() as body:
+            return "perturbations", _perturbations(desk, body)
+        case Probabilities() as body:
+            return "probabilities", _probabilities(desk, body, anchor)
+        case Noisy() as body:
+            return "noise", hardware_views.noise(desk, body, anchor)
+        case FiniteShots() as body:
+            return "shots", hardware_views.shots(desk, body, anchor)
+        case Certificates() as body:
+            return "certificates", hardware_views.certificates(desk, body, anchor)
+        case Detection() as body:
+            return "detection", detection_view.detection(desk, body, anchor)
+    return "missing", {}
 
 
 def _transfer(desk: Desk, about: Section, body: Attacked, anchor: str) -> Context:
-    rows, silent = _rows(desk, body)
-    if about.kind == "white-box":  # one line for all networks, where a transfer has a line a source
-        rows = {name: [replace(row, source=ITSELF) if row.source else row for row in here] for name, here in rows.items()}
-    found = {}
-    for name in dict.fromkeys([*about.datasets, *rows]):
-        by_seed = _by_seed(rows.get(name, ()))
-        for seed, here in by_seed.items():
-            found[name if len(by_seed) == 1 else f"{name}, seed {seed}"] = (_book(desk, body, name, here), seed == next(iter(by_seed)))
+    found, silent = parts_of(desk, about, body)
     parts = []
     for stem, (title, (book, first)) in zip(tables.slugs(found), found.items(), strict=True):
         curves = [_curve(desk, book, attack, f"{anchor}_{stem}_{attack.slug}", first) for attack in book.attacks]
@@ -144,8 +94,8 @@ def _reading(book: Book, attack: AttackName) -> str:
 
 
 def _clean(desk: Desk, about: Section, body: Attacked, anchor: str) -> Context:
-    rows, silent = _rows(desk, body)
-    books = {name: _book(desk, body, name, here) for name, here in rows.items()}
+    rows, silent = rows_of(desk, body)
+    books = {name: book_of(desk, body, name, here) for name, here in rows.items()}
     names = list(dict.fromkeys([*about.datasets, *books, *(value.dataset for value in about.paper if value.dataset)]))
     parts = []
     for stem, name in zip(tables.slugs(names), names, strict=True):
@@ -191,17 +141,31 @@ def _seeded(network: Network, wanted: Sequence[Network]) -> str:
     return network.name if len(siblings) == 1 else f"{network.name}, seed {network.seed}"
 
 
+_HEADINGS: Mapping[str, str] = {
+    "gates_real": "gates with encoding, real amplitudes",
+    "gates_complex": "gates with encoding, complex amplitudes",
+    "gates_per_layer": "gates a layer",
+    "gates": "gates, without encoding",
+    "depth": "depth, without encoding",
+    "shots": "shots a prediction (median image, upper bound)",
+    "shots_median": "shots a prediction (median image, upper bound)",
+}
+
+
 def _resources(about: Section, body: Resources) -> Context:
     """A line a network; a cell holds our value and the paper's words for it."""
-    columns = dict.fromkeys(name for entry in body.entries for name in entry.values)
+    columns = dict.fromkeys(name for entry in body.entries for name, value in entry.values.items() if value is not None)
     if any(entry.gates for entry in body.entries):
         columns["gates"] = None
+    columns |= dict.fromkeys(_encoding(way.amplitudes) for entry in body.entries for way in entry.preparations)
     columns |= dict.fromkeys(value.quantity for value in about.paper)
     lines, used = [], set[int]()
     for entry in body.entries:
         ours: dict[str, str] = {name: tables.quantity(value) for name, value in entry.values.items()}
         if entry.gates:
-            ours["gates"] = f"{sum(entry.gates.values()):,}: " + ", ".join(f"{count:,} {gate}" for gate, count in entry.gates.items())
+            ours["gates"] = _gates(entry.gates)
+        for way in entry.preparations:
+            ours[_encoding(way.amplitudes)] = _gates(way.gates) + ("" if way.depth is None else f"; depth {way.depth:,}")
         said = [value for value in about.paper if value.network == entry.network and value.dataset in ("", entry.dataset)]
         used |= {id(value) for value in said}
         lines.append({"dataset": entry.dataset, "network": entry.network, "cells": [_resource_cell(ours, said, name) for name in columns]})
@@ -209,7 +173,15 @@ def _resources(about: Section, body: Resources) -> Context:
     for dataset, network in dict.fromkeys((value.dataset, value.network) for value in rest):
         said = [value for value in rest if (value.dataset, value.network) == (dataset, network)]
         lines.append({"dataset": dataset or "any", "network": network or "any", "cells": [_resource_cell({}, said, name) for name in columns]})
-    return {"columns": [name.replace("_", " ") for name in columns], "lines": lines}
+    return {"columns": [_HEADINGS.get(name, name.replace("_", " ")) for name in columns], "lines": lines}
+
+
+def _encoding(amplitudes: str) -> str:
+    return f"encoding, {amplitudes} amplitudes"
+
+
+def _gates(gates: Mapping[str, int]) -> str:
+    return f"{sum(gates.values()):,}: " + ", ".join(f"{count:,} {gate}" for gate, count in gates.items())
 
 
 def _resource_cell(ours: Mapping[str, str], said: Sequence[PaperValue], name: str) -> tuple[str, str]:

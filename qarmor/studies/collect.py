@@ -15,7 +15,7 @@ import torch
 
 from qarmor import evaluation
 from qarmor.evaluation import claims
-from qarmor.studies import spec
+from qarmor.studies import collect_hardware, sections
 from qarmor.studies.folder import Folder
 from qarmor.studies.plan import datasets_of
 from qarmor.studies.planner import seed_suffix, seed_suffix_of
@@ -26,7 +26,8 @@ from qarmor.studies.tasks.score import read_rows
 from qarmor.types import Row, Rows
 
 log = logging.getLogger("qarmor.studies")
-_ROWS = ("clean", "score")
+_ROWS = ("clean", "score", "shots", "certify", "detect")
+SHOWN = (*_ROWS, "perturbations", "probabilities", "resources")
 
 
 def done(folder: Folder) -> dict[str, Task]:
@@ -136,15 +137,15 @@ def _history(path: Path) -> dict[str, Any]:
     return {name: history[name] for name in ("steps", "loss", "accuracy_steps", "accuracy")}
 
 
-def _section(folder: Folder, name: str, section: spec.Section, finished: Mapping[str, Task]) -> dict[str, Any]:
+def _section(folder: Folder, name: str, section: sections.Section, finished: Mapping[str, Task]) -> dict[str, Any]:
     uses = [(task, role) for plan in folder.plans for task in plan.tasks.values() for where, role in task.roles if where == name]
-    shown = ("train", "import") if isinstance(section, spec.Training) else ("clean", "score", "perturbations", "probabilities", "resources")
+    shown = ("train", "import") if isinstance(section, sections.Training) else SHOWN
     keys = dict.fromkeys(task.key for task, _ in uses if task.kind in shown)
     ready = sum(key in finished for key in keys)
-    missing = isinstance(section, spec.Missing)
+    missing = isinstance(section, sections.Missing)
     unplanned = [d for d in datasets_of(folder.study, section) if d not in {plan.dataset for plan in folder.plans}]
     status = "missing" if missing or not ready else "complete" if ready == len(keys) and not unplanned else "partial"
-    reason = section.reason if isinstance(section, spec.Missing) else "" if status == "complete" else _reason(ready, len(keys), unplanned)
+    reason = section.reason if isinstance(section, sections.Missing) else "" if status == "complete" else _reason(ready, len(keys), unplanned)
     entry: dict[str, Any] = {
         "name": name,
         "item": section.item,
@@ -161,24 +162,26 @@ def _section(folder: Folder, name: str, section: spec.Section, finished: Mapping
     here = [(task, role) for task, role in uses if task.key in finished]
     store = folder.store
     match section:
-        case spec.Transfer():
+        case sections.Transfer():
             keys_of_rows = list(dict.fromkeys(task.key for task, _ in here if task.kind in _ROWS))
             entry |= {"keys": keys_of_rows, "sources": section.sources, "targets": section.targets, "attacks": section.attacks}
-        case spec.WhiteBox():
+        case sections.WhiteBox() | sections.Frontier():
             keys_of_rows = list(dict.fromkeys(task.key for task, _ in here if task.kind in _ROWS))
             entry |= {"keys": keys_of_rows, "targets": section.networks, "attacks": section.attacks}
-        case spec.Clean():
+        case sections.Clean():
             entry["keys"] = [task.key for task, _ in here if task.kind == "clean"]
-        case spec.Training():
+        case sections.Training():
             entry["networks"] = section.networks
-        case spec.Resources():
+        case sections.Resources():
             entry["entries"] = [
                 {"dataset": t.dataset, "network": role, **json.loads((store.folder(t.key) / "resources.json").read_text())} for t, role in here
             ]
-        case spec.Perturbations():
+        case sections.Perturbations():
             entry["entries"] = [_perturbation(folder, t, role) for t, role in here if t.kind == "perturbations"]
-        case spec.Probabilities():
+        case sections.Probabilities():
             entry["entries"] = [_probability(folder, t, role) for t, role in here if t.kind == "probabilities"]
+        case sections.Noisy() | sections.FiniteShots() | sections.Certificates() | sections.Detection():
+            entry["entries"] = collect_hardware.entries(store, section, here, finished)
     return entry
 
 
@@ -191,7 +194,7 @@ def _reason(ready: int, planned: int, unplanned: list[str]) -> str:
     return "; ".join([*parts, *([f"not run on {', '.join(unplanned)}"] if unplanned else [])])
 
 
-def _paper(number: spec.PaperNumber) -> dict[str, Any]:
+def _paper(number: sections.PaperNumber) -> dict[str, Any]:
     entry = number.model_dump()
     entry["low"], entry["high"] = None, None
     if isinstance(number.value, float) and number.n:
@@ -259,8 +262,14 @@ def measurements(folder: Folder, finished: Mapping[str, Task]) -> list[claims.Me
         names = [task.spec[name] for name in ("source", "target") if name in task.spec]
         if any(seed_suffix_of(name) != end for name in names):
             continue
-        if task.kind == "clean":
-            found.append(_measured(store, key, task, "clean", "right", "", task.spec["target"].removesuffix(end)))
+        if task.kind in ("resources", "detect"):
+            found += collect_hardware.measurements(store, task, end)
+        elif task.kind == "clean":
+            target = task.spec["target"].removesuffix(end)
+            found.append(_measured(store, key, task, "clean", "right", "", target))
+            if noise := collect_hardware.noise_of(finished, task):
+                base, kind, rate = noise
+                found.append(_measured(store, key, task, "noisy_accuracy", "right", "", base, kind, rate))
         elif task.kind == "score":
             for attack, eps in _attack_names(finished, task):
                 source, target = (task.spec[name].removesuffix(end) for name in ("source", "target"))

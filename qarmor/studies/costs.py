@@ -69,8 +69,13 @@ def passes(parameters: Mapping[str, Any]) -> float:
         costs = [passes(part) for part in suite.values()]
         return costs[0] + sum(costs[1:]) / 2 if costs else 1.0
     counts = {name: value for name, value in parameters.items() if isinstance(value, int) and not isinstance(value, bool)}
-    restarts = counts.get("restarts", 1) * counts.get("targets", 1)
+    restarts = counts.get("restarts", 1) * counts.get("targets", 1) * counts.get("samples", 1)
     return restarts * (counts["queries"] / 3 if "queries" in counts else counts.get("steps", 1) + 1.0)
+
+
+def noise_seconds(model: nn.Module, readouts: int) -> float:
+    """Seconds of one core to carry the readouts of a circuit back through noise."""
+    return 0.0 if not isinstance(model, QVC) else 20.0 * readouts / 10 * model.ansatz.layers / 200 * 4.0 ** (model.ansatz.qubits - 10)
 
 
 def memory(model: nn.Module, dataset: Dataset) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from qarmor.studies import costs, spec
+from typing import Any
+
+from qarmor.studies import costs, sections
 from qarmor.studies.planner import Planner, with_seed
 from qarmor.studies.spec import Study
 from qarmor.studies.task import Plan
@@ -22,35 +24,46 @@ def make(study: Study, dataset: str, name: str = "study") -> Plan:
     return planner.plan
 
 
-def datasets_of(study: Study, section: spec.Section) -> list[str]:
+def datasets_of(study: Study, section: sections.Section) -> list[str]:
     """Names of the data sets of a section, in the study's order."""
     return [d for d in study.datasets if section.datasets is None or d in section.datasets]
 
 
-def _section(planner: Planner, name: str, section: spec.Section) -> None:
+def _section(planner: Planner, name: str, section: sections.Section) -> None:
     for seed in planner.study.seeds:
         match section:
-            case spec.Transfer():
+            case sections.Transfer():
                 _transfer(planner, name, section, seed)
-            case spec.WhiteBox():
+            case sections.WhiteBox():
                 _white_box(planner, name, section, seed)
-            case spec.Clean():
+            case sections.Clean():
                 for network in planner.here(section.networks):
                     planner.clean(network, planner.images(section.images), seed, name)
-            case spec.Training():
+            case sections.Training():
                 for network in planner.here(section.networks):
                     planner.network(network, seed, name)
-            case spec.Resources():
+            case sections.Resources():
                 _resources(planner, name, section)
-            case spec.Perturbations():
+            case sections.Perturbations():
                 _perturbations(planner, name, section, seed)
-            case spec.Probabilities():
+            case sections.Probabilities():
                 _probabilities(planner, name, section, seed)
-            case spec.Missing():
+            case sections.Noisy():
+                _noise(planner, name, section, seed)
+            case sections.FiniteShots():
+                for network in planner.here(section.networks):
+                    _shots(planner, name, network, section.shots, planner.images(section.images), seed)
+            case sections.Certificates():
+                _certificates(planner, name, section, seed)
+            case sections.Detection():
+                _detection(planner, name, section, seed)
+            case sections.Frontier():
+                _white_box(planner, name, section, seed)
+            case sections.Missing():
                 pass
 
 
-def _transfer(planner: Planner, name: str, section: spec.Transfer, seed: int) -> None:
+def _transfer(planner: Planner, name: str, section: sections.Transfer, seed: int) -> None:
     images = planner.images(section.images)
     targets = list(planner.here(section.targets))
     for target in targets:
@@ -63,7 +76,7 @@ def _transfer(planner: Planner, name: str, section: spec.Transfer, seed: int) ->
                     planner.score(crafted, source, target, images, seed, name)
 
 
-def _white_box(planner: Planner, name: str, section: spec.WhiteBox, seed: int) -> None:
+def _white_box(planner: Planner, name: str, section: sections.WhiteBox | sections.Frontier, seed: int) -> None:
     images = planner.images(section.images)
     for network in planner.here(section.networks):
         planner.clean(network, images, seed, name)
@@ -72,7 +85,7 @@ def _white_box(planner: Planner, name: str, section: spec.WhiteBox, seed: int) -
                 planner.score(planner.craft(network, attack, eps, images, seed, name), network, network, images, seed, name)
 
 
-def _perturbations(planner: Planner, name: str, section: spec.Perturbations, seed: int) -> None:
+def _perturbations(planner: Planner, name: str, section: sections.Perturbations, seed: int) -> None:
     if len(planner.data.shape) != 3:
         return
     for source in planner.here(section.sources):
@@ -83,7 +96,7 @@ def _perturbations(planner: Planner, name: str, section: spec.Perturbations, see
             planner.plan.add(task, name, f"{attack}|{with_seed(source, seed)}")
 
 
-def _probabilities(planner: Planner, name: str, section: spec.Probabilities, seed: int) -> None:
+def _probabilities(planner: Planner, name: str, section: sections.Probabilities, seed: int) -> None:
     networks = list(planner.here(section.networks))
     if seed != planner.study.seeds[0] or not networks:
         return
@@ -103,10 +116,73 @@ def _probabilities(planner: Planner, name: str, section: spec.Probabilities, see
     planner.plan.add(task, name, section.attack)
 
 
-def _resources(planner: Planner, name: str, section: spec.Resources) -> None:
+def _resources(planner: Planner, name: str, section: sections.Resources) -> None:
     for label in planner.here(section.networks):
         if planner.study.networks[label].model is None:
             network, options = planner.constructor(label)
             fields = {"network": network, "options": options, "shape": list(planner.data.shape), "classes": list(planner.data.classes)}
             task = planner.task("resources", f"resources of {label}", fields, {}, seconds=0.1, code=planner.code_of_network(label, 0))
             planner.plan.add(task, name, label)
+
+
+def _noise(planner: Planner, name: str, section: sections.Noisy, seed: int) -> None:
+    images = planner.images(section.images)
+    kinds = planner.study.noise[section.noise] if isinstance(section.noise, str) else section.noise
+    for network in planner.here(section.networks):
+        settings = [{"kind": one.kind, "rate": rate, "where": one.where} for one in kinds for rate in one.rates]
+        for label in [network, *(planner.noise(network, setting) for setting in settings)]:
+            planner.clean(label, planner.images(None), seed, name)
+            _shots(planner, name, label, [], images, seed)
+            for attack in section.attacks:
+                for eps in planner.study.grid(section.eps):
+                    planner.clean(label, images, seed, name)
+                    planner.score(planner.craft(label, attack, eps, images, seed, name), label, label, images, seed, name)
+
+
+def _shots(planner: Planner, name: str, label: str, shots: list[int], images: dict[str, Any], seed: int) -> None:
+    made, shown = planner.network(label, seed, name), with_seed(label, seed)
+    fields = {"data": planner.digest, "images": images, "target": shown, "shots": shots, "share": 0.95, "seed": seed}
+    seconds = 30 * costs.forward_seconds(planner.structure(label, seed), planner.data.shape, planner.size(images))
+    task = planner.task("shots", f"{shown} with finite shots", fields, {"network": made.key}, seconds=seconds)
+    planner.plan.add(task, name, shown)
+
+
+def _certificates(planner: Planner, name: str, section: sections.Certificates, seed: int) -> None:
+    images = planner.images(section.images)
+    grid = [float(eps) for eps in planner.study.grid(section.eps)]
+    for label in planner.here(section.networks):
+        made, shown = planner.network(label, seed, name), with_seed(label, seed)
+        fields = {"data": planner.digest, "images": images, "target": shown, "attack": planner.attack_spec(section.attack), "eps": grid, "seed": seed}
+        seconds = 20 + 13 * costs.attack_seconds(planner.structure(label, seed), planner.data.shape, planner.size(images)) * costs.passes(
+            planner.built[section.attack].parameters
+        )
+        code = planner.code_of_attack(section.attack)
+        task = planner.task("certify", f"certificates of {shown}", fields, {"network": made.key}, seconds=seconds, code=code)
+        planner.plan.add(task, name, f"{section.attack}|{shown}")
+
+
+def _detection(planner: Planner, name: str, section: sections.Detection, seed: int) -> None:
+    n = planner.study.count(section.images)
+    n = min(len(planner.data.test) // 3, n or len(planner.data.test))
+    for first, second in section.pairs:
+        if len(list(planner.here([first, second]))) < 2:
+            continue
+        inputs = {which: planner.network(label, seed, name).key for which, label in (("first", first), ("second", second))}
+        fields = {
+            "data": planner.digest,
+            "n": n,
+            "image_seed": planner.study.image_seed,
+            "first": with_seed(first, seed),
+            "second": with_seed(second, seed),
+            "attacks": {attack: planner.attack_spec(attack) for attack in section.attacks},
+            "adaptive": {attack: planner.attack_spec(attack) for attack in section.adaptive},
+            "eps": section.eps,
+            "false_positive_rate": section.false_positive_rate,
+            "seed": seed,
+        }
+        everything = [*section.attacks, *section.adaptive]
+        passes = sum(costs.passes(planner.built[attack].parameters) for attack in everything) / len(section.attacks)
+        seconds = passes * sum(costs.attack_seconds(planner.structure(label, seed), planner.data.shape, n) for label in (first, second))
+        code = {module for attack in everything for module in planner.code_of_attack(attack)}
+        task = planner.task("detect", f"detection by {first} and {second}", fields, inputs, seconds=seconds, code=code)
+        planner.plan.add(task, name, f"{first}|{second}")

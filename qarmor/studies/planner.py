@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,11 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "clean": ("qarmor.studies.tasks.score", "qarmor.evaluation.score"),
     "perturbations": ("qarmor.studies.tasks.show", "qarmor.evaluation.perturbations"),
     "probabilities": ("qarmor.studies.tasks.show", "qarmor.evaluation.probabilities"),
-    "resources": ("qarmor.studies.tasks.show",),
+    "resources": ("qarmor.studies.tasks.show", "qarmor.evaluation.resources"),
+    "noise": ("qarmor.studies.tasks.hardware", "qarmor.circuits.noise", "qarmor.models.qvc"),
+    "shots": ("qarmor.studies.tasks.hardware", "qarmor.evaluation.shots", "qarmor.models.shots"),
+    "certify": ("qarmor.studies.tasks.hardware", "qarmor.evaluation.certificates"),
+    "detect": ("qarmor.studies.tasks.detect", "qarmor.evaluation.detection.rates"),
 }
 KINDS = tuple(MODULES)
 
@@ -49,6 +54,7 @@ class Planner:
         self.context = {"source": self.source}
         self.built: dict[str, Attack] = {label: self._attack(label) for label in study.attacks}
         self.structures: dict[str, nn.Module] = {}
+        self.noisy: dict[str, tuple[str, dict[str, Any]]] = {}
         test = self.data.test
         counts = torch.bincount(test.y, minlength=len(self.data.classes))
         about = {
@@ -96,6 +102,9 @@ class Planner:
 
     def structure(self, label: str, seed: int) -> nn.Module:
         """The network without its weights, to see that it can be; for a ready-made one, the network."""
+        if label in self.noisy:
+            pixels = math.prod(self.data.shape)
+            self.structures[label] = models.Quadratic(torch.empty(len(self.data.classes), pixels, pixels, device="meta"))
         if label not in self.structures:
             entry = self.study.networks[label]
             if entry.model is not None:
@@ -172,15 +181,21 @@ class Planner:
     def code_of_attack(self, label: str) -> set[str]:
         """The modules that an attack is written in."""
         named = self.study.attacks[label].attack or label
-        return modules_of(self.built[label], *([named_object(named)] if ":" in named else []))
+        attack = self.built[label]
+        inner = [attack.attack] if isinstance(attack, attacks.Wrapper) else []
+        return modules_of(attack, *inner, *([named_object(named)] if ":" in named else []))
 
     def network(self, label: str, seed: int, section: str) -> Task:
         """The task that makes a network."""
+        if label in self.noisy:
+            return self._with_noise(label, seed, section)
         entry = self.study.networks[label]
         structure = self.structure(label, seed)
         shown = with_seed(label, seed)
         if entry.model is not None:
-            fields: dict[str, Any] = {"state": state_digest(structure)}
+            # two factories in one file may have the same weights
+            factory = entry.model if ":" in entry.model and not Path(entry.model).exists() else None
+            fields: dict[str, Any] = {"state": state_digest(structure), "factory": factory}
             task = self.task("import", f"take {label}", fields, {}, seconds=0.1, code=self.code_of_network(label, seed))
             task = dataclasses.replace(
                 task, context={**self.context, "model": str(Path(entry.model).resolve()) if Path(entry.model).exists() else entry.model}
@@ -194,6 +209,38 @@ class Planner:
             about["recipe"] = "ready-made" if entry.model else _in_words(self._recipe(label))
             about["epochs"] = None if entry.model else self._recipe(label).epochs
             about["train_images"] = None if entry.model else min(self.study.train or len(self.data.train), len(self.data.train))
+        return self.plan.add(task, section, "network")
+
+    def noise(self, label: str, noise: Mapping[str, Any]) -> str:
+        """The name of a QVC under noise, from now on a network like any other.
+
+        Raises:
+            SpecError: the network is no QVC.
+        """
+        if not isinstance(self.structure(label, self.study.seeds[0]), models.QVC):
+            raise self._fail(f"networks.{label}", ValueError(f"noise needs a QVC, {label!r} is none"))
+        name = f"{label}, {noise['kind']} {noise['rate']:g}, {noise['where']}"
+        self.noisy[name] = (label, dict(noise))
+        return name
+
+    def _with_noise(self, label: str, seed: int, section: str) -> Task:
+        base, noise = self.noisy[label]
+        made, shown = self.network(base, seed, section), with_seed(label, seed)
+        structure = self.structure(base, seed)
+        seconds = costs.noise_seconds(structure, len(self.data.classes))
+        fields = {"noise": noise, "pixels": math.prod(self.data.shape)}
+        task = self.task("noise", f"noise of {shown}", fields, {"network": made.key}, seconds=seconds, memory=costs.memory(structure, self.data))
+        words = f"{with_seed(base, seed)} with {noise['kind']} {noise['rate']:g} ({noise['where']})"
+        about = {
+            "seed": seed,
+            "key": task.key,
+            "kind": "quantum",
+            "architecture": words,
+            "parameters": None,
+            "recipe_name": "",
+            "recipe": f"as {base}",
+        }
+        self.plan.about["networks"].setdefault(shown, {**about, "epochs": None, "train_images": None})
         return self.plan.add(task, section, "network")
 
     def _training(self, label: str, seed: int) -> Task:
@@ -246,7 +293,7 @@ class Planner:
     def here(self, networks: list[str]) -> Iterator[str]:
         """Those of the networks that this data set has."""
         for label in networks:
-            restricted = self.study.networks[label].datasets
+            restricted = self.study.networks[self.noisy[label][0] if label in self.noisy else label].datasets
             if restricted is None or self.name in restricted:
                 yield label
 

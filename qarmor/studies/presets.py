@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qarmor.studies.spec import SpecError, Study
+from qarmor.studies.sections import Detection
+from qarmor.studies.spec import AttackSpec, SpecError, Study
 
 
 def resolve(study: Study, preset: str | None, name: str = "study") -> Study:
@@ -30,7 +31,13 @@ def resolve(study: Study, preset: str | None, name: str = "study") -> Study:
     if chosen.without:
         study = _without(study, set(chosen.without), f"{name}: presets.{preset}.without")
         networks = {label: network for label, network in networks.items() if label in study.networks}
-    changes: dict[str, Any] = {"networks": networks, "images": study.images | chosen.images, "eps": study.eps | chosen.eps}
+    changes: dict[str, Any] = {
+        "networks": networks,
+        "images": study.images | chosen.images,
+        "eps": study.eps | chosen.eps,
+        "noise": study.noise | chosen.noise,
+        "attacks": study.attacks | {label: _with_options(study.attacks[label], options) for label, options in chosen.attacks.items()},
+    }
     if chosen.seeds is not None:
         changes["seeds"] = chosen.seeds
     if chosen.train is not None:
@@ -42,10 +49,18 @@ def _without(study: Study, names: set[str], path: str) -> Study:
     """The study without some networks; its note says so. Raises SpecError for a section that would have none left."""
     sections = {}
     for label, section in study.sections.items():
-        kept = {key: [n for n in value if n not in names] for key in ("sources", "targets", "networks") if (value := getattr(section, key, None))}
+        kept: dict[str, Any] = {
+            key: [n for n in value if n not in names] for key in ("sources", "targets", "networks") if (value := getattr(section, key, None))
+        }
+        if isinstance(section, Detection):
+            kept["pairs"] = [pair for pair in section.pairs if not names & set(pair)]
         if empty := [key for key, value in kept.items() if not value]:
             raise SpecError(f"{path}: sections.{label}.{empty[0]} would be empty; leave one network in it")
         sections[label] = section.model_copy(update=kept)
     networks = {label: network for label, network in study.networks.items() if label not in names}
     note = f"{study.note} This preset leaves out the networks {', '.join(sorted(names))}.".strip()
     return study.model_copy(update={"sections": sections, "networks": networks, "note": note})
+
+
+def _with_options(attack: AttackSpec, options: dict[str, Any]) -> AttackSpec:
+    return AttackSpec(attack=attack.attack, **{**attack.options, **options})

@@ -9,12 +9,22 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\|\x00-\x1f]+$")]
-Names = Annotated[list[Name], Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-Eps = Annotated[float, Field(ge=0, le=1)]
+from qarmor.studies.sections import (
+    Certificates,
+    Count,
+    Detection,
+    Eps,
+    Name,
+    Names,
+    NoiseSpec,
+    Noisy,
+    Part,
+    Probabilities,
+    Section,
+)
+
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 _CLAIMS = "claims.toml"  # lies beside the studies and is none
 PRESETS = ("smoke", "quick", "full")
@@ -24,17 +34,13 @@ class SpecError(ValueError):
     """A study that cannot be; the message gives the file, the path of the key, what came and what to do."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DatasetSpec(_Part):
+class DatasetSpec(Part):
     """A data set. ``source``: a name, the path of an .npz file or ``package.module:factory``; by default the name that it has in the study."""
 
     source: str | None = None
 
 
-class AttackSpec(_Part):
+class AttackSpec(Part):
     """An attack. ``attack``: a name or ``package.module:factory``; all other keys are its hyperparameters."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -46,7 +52,7 @@ class AttackSpec(_Part):
         return dict(self.model_extra or {})
 
 
-class AdversarialSpec(_Part):
+class AdversarialSpec(Part):
     """Adversarial training: the name of an attack of the study, radius, and part of each batch."""
 
     attack: Name
@@ -54,7 +60,7 @@ class AdversarialSpec(_Part):
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class NetworkSpec(_Part):
+class NetworkSpec(Part):
     """A network: trained (``network``, with a recipe and what differs from it), or ready-made (``model``: a file or ``package.module:factory``).
 
     ``epochs`` may be a table by data set, with ``default`` for the others. ``datasets`` restricts it to some.
@@ -67,7 +73,7 @@ class NetworkSpec(_Part):
     batch_size: Count | None = None
     lr: Annotated[float, Field(gt=0)] | None = None
     schedule: Literal["constant", "cosine"] | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     adversarial: AdversarialSpec | None = None
     datasets: Names | None = None
 
@@ -76,121 +82,32 @@ class NetworkSpec(_Part):
         return self.epochs.get(dataset, self.epochs.get("default")) if isinstance(self.epochs, dict) else self.epochs
 
 
-class PaperNumber(_Part):
-    """A number of the paper, to stand beside ours. ``n``: of how many images it is a rate."""
-
-    dataset: str = ""
-    network: str = ""
-    quantity: str = "accuracy"
-    value: float | str
-    n: Count | None = None
-
-
-class _Section(_Part):
-    item: str = ""
-    title: str
-    note: str = ""
-    datasets: Names | None = None
-    paper: list[PaperNumber] = []
-
-
-class Transfer(_Section):
-    """Every source attacked at every eps, all targets judged on the outcome. ``eps`` and ``images``: a name of the study's tables, or values."""
-
-    kind: Literal["transfer"]
-    sources: list[Name] = Field(min_length=1)
-    targets: list[Name] = Field(min_length=1)
-    attacks: list[Name] = Field(min_length=1)
-    eps: str | list[Eps]
-    images: str | Count
-
-
-class WhiteBox(_Section):
-    """Every network attacked directly: source and target in one. ``eps`` and ``images`` as in ``Transfer``."""
-
-    kind: Literal["white-box"]
-    networks: list[Name] = Field(min_length=1)
-    attacks: list[Name] = Field(min_length=1)
-    eps: str | list[Eps]
-    images: str | Count
-
-
-class Clean(_Section):
-    """Accuracy on clean test images, all unless ``images`` says how many."""
-
-    kind: Literal["clean"]
-    networks: list[Name] = Field(min_length=1)
-    images: str | Count | None = None
-
-
-class Training(_Section):
-    """Loss and accuracy during training."""
-
-    kind: Literal["training"]
-    networks: list[Name] = Field(min_length=1)
-
-
-class Resources(_Section):
-    """Qubits, layers, parameters, gates."""
-
-    kind: Literal["resources"]
-    networks: list[Name] = Field(min_length=1)
-
-
-class Perturbations(_Section):
-    """What perturbations look like, ``shown`` of them, and their low-frequency share over all ``images``."""
-
-    kind: Literal["perturbations"]
-    sources: list[Name] = Field(min_length=1)
-    attacks: list[Name] = Field(min_length=1)
-    eps: Eps
-    images: str | Count
-    shown: Annotated[int, Field(ge=1, le=20)] = 6
-
-
-class Probabilities(_Section):
-    """Class probabilities of one image against eps: the first of ``images`` that all networks get right."""
-
-    kind: Literal["probabilities"]
-    networks: list[Name] = Field(min_length=1)
-    attack: Name
-    eps: str | list[Eps]
-    images: str | Count
-
-
-class Missing(_Section):
-    """Something that belongs to the study and is not in it yet."""
-
-    kind: Literal["missing"]
-    reason: str
-
-
-Section = Annotated[Transfer | WhiteBox | Clean | Training | Resources | Perturbations | Probabilities | Missing, Field(discriminator="kind")]
-
-
-class Preset(_Part):
+class Preset(Part):
     """What a preset fixes: epochs (for all networks, or by network, there for all data sets or by data set), training images at most, and tables.
 
+    ``attacks`` changes hyperparameters of attacks.
     ``without`` names networks that it leaves out of every section.
     """
 
     epochs: Count | dict[str, Count | dict[str, Count]] | None = None
     train: Count | None = None
-    images: dict[str, Count] = {}
-    eps: dict[str, list[Eps]] = {}
+    images: dict[str, Count] = Field(default_factory=dict)
+    eps: dict[str, list[Eps]] = Field(default_factory=dict)
+    noise: dict[str, list[NoiseSpec]] = Field(default_factory=dict)
+    attacks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[Seed] | None = None
-    without: list[Name] = []
+    without: list[Name] = Field(default_factory=list)
 
 
-class Cluster(_Part):
+class Cluster(Part):
     """Workers of a cluster, through dask-jobqueue; ``options`` go to its class as they are."""
 
     kind: Literal["slurm", "pbs", "sge", "lsf", "htcondor", "oar", "moab"]
     workers: Count
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Study(_Part):
+class Study(Part):
     """A whole study, as it stands in the file."""
 
     title: str
@@ -200,14 +117,15 @@ class Study(_Part):
     seeds: list[Seed] = Field(default=[0], min_length=1)
     image_seed: Seed = 0
     train: Count | None = None
-    images: dict[str, Count] = {}
-    eps: dict[str, list[Eps]] = {}
+    images: dict[str, Count] = Field(default_factory=dict)
+    eps: dict[str, list[Eps]] = Field(default_factory=dict)
+    noise: dict[str, list[NoiseSpec]] = Field(default_factory=dict)
     claims: bool = False
     datasets: dict[Name, DatasetSpec] = Field(min_length=1)
-    networks: dict[Name, NetworkSpec] = {}
-    attacks: dict[Name, AttackSpec] = {}
+    networks: dict[Name, NetworkSpec] = Field(default_factory=dict)
+    attacks: dict[Name, AttackSpec] = Field(default_factory=dict)
     sections: dict[Name, Section] = Field(min_length=1)
-    presets: dict[Literal["smoke", "quick", "full"], Preset] = {}
+    presets: dict[Literal["smoke", "quick", "full"], Preset] = Field(default_factory=dict)
     cluster: Cluster | None = None
 
     def grid(self, eps: str | list[float]) -> list[float]:
@@ -320,6 +238,8 @@ def _dangling(study: Study) -> list[tuple[str, str]]:
         path = f"presets.{label}"
         known(f"{path}.images", list(preset.images), study.images, "number of images")
         known(f"{path}.eps", list(preset.eps), study.eps, "eps grid")
+        known(f"{path}.attacks", list(preset.attacks), study.attacks, "attack")
+        known(f"{path}.noise", list(preset.noise), study.noise, "table of noise")
         known(f"{path}.without", preset.without, study.networks, "network")
         if isinstance(preset.epochs, dict):
             known(f"{path}.epochs", list(preset.epochs), study.networks, "network")
@@ -333,7 +253,14 @@ def _dangling(study: Study) -> list[tuple[str, str]]:
         for key in ("sources", "targets", "networks"):
             known(f"{path}.{key}", getattr(section, key, None), study.networks, "network")
         known(f"{path}.attacks", getattr(section, "attacks", None), study.attacks, "attack")
-        if isinstance(section, Probabilities):
+        if isinstance(section, Noisy) and isinstance(section.noise, str):
+            known(f"{path}.noise", [section.noise], study.noise, "table of noise")
+        if isinstance(section, Detection):
+            known(f"{path}.adaptive", section.adaptive, study.attacks, "attack")
+            for pair in section.pairs:
+                known(f"{path}.pairs", pair, study.networks, "network")
+                found += [(f"{path}.pairs", f"a network with itself never disagrees, got {pair}")] if pair[0] == pair[1] else []
+        if isinstance(section, Probabilities | Certificates):
             known(f"{path}.attack", [section.attack], study.attacks, "attack")
         found += _tables(study, path, section)
     return found

@@ -8,8 +8,9 @@ from qarmor.attacks import FGSM, PGD
 
 
 def test_names() -> None:
-    assert attacks.names() == ("pgd", "fgsm", "apgd", "apgd-t", "fab", "fab-t", "square", "autoattack")
-    assert [attacks.build(name).name for name in attacks.names()] == list(attacks.names())
+    plain = ["pgd", "fgsm", "apgd", "apgd-t", "fab", "fab-t", "square", "autoattack"]
+    assert attacks.names() == (*plain, "eot", "joint")
+    assert [attacks.build(name).name for name in attacks.names()] == [*plain, "eot-pgd", "joint-pgd"]
 
 
 def test_options_reach_the_attack() -> None:
@@ -24,7 +25,11 @@ def test_factory() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "match"),
     [
-        ("deepfool", {}, "unknown attack 'deepfool'; there are pgd, fgsm, apgd, apgd-t, fab, fab-t, square, autoattack, and package.module:factory"),
+        (
+            "deepfool",
+            {},
+            "unknown attack 'deepfool'; there are pgd, fgsm, apgd, apgd-t, fab, fab-t, square, autoattack, eot, joint, and package.module:factory",
+        ),
         ("PGD", {}, "unknown attack 'PGD'"),
         ("pgd", {"step": 3}, "attack 'pgd' does not take these options: .*'step'; it takes batch_size, steps, step_size"),
         ("fgsm", {"steps": 3}, "attack 'fgsm' does not take these options: .*'steps'; it takes batch_size, loss"),

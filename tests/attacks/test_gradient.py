@@ -1,5 +1,3 @@
-import importlib.util
-
 import pytest
 import torch
 from torch import nn
@@ -216,14 +214,3 @@ def test_dlr_on_two_classes(mlp, images) -> None:
     for attack in (FGSM(loss="dlr"), PGD(steps=1, loss="dlr")):
         with pytest.raises(ValueError, match='the model has 2: use loss="margin"'):
             attack(mlp(classes=2), x, y, 0.1)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("foolbox") is None, reason="foolbox is not installed")
-def test_foolbox_agrees(mlp, images) -> None:
-    import foolbox
-
-    x, y = images(30, classes=4)
-    model = mlp()
-    theirs = foolbox.attacks.LinfFastGradientAttack(random_start=False)
-    _, clipped, _ = theirs(foolbox.PyTorchModel(model, bounds=(0, 1)), x, y, epsilons=0.01)
-    assert torch.allclose(FGSM()(model, x, y, 0.01), clipped, atol=1e-6)

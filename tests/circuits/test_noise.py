@@ -238,18 +238,17 @@ SMALL, LARGE = (6, 20, 1500), (10, 200, 200)
 @pytest.mark.parametrize(("kind", "size"), [("amplitude-damping", SMALL), *(pytest.param(k, LARGE, marks=pytest.mark.slow) for k in KINDS[:3])])
 @pytest.mark.parametrize("where", PLACES)
 def test_trajectories(kind, size, where, seed):
-    """Rates are such that there is about one event; the state is one whose readout noise can only harm, so that a fault cannot hide."""
+    """Rates are such that about one event befalls the readout, whose value in this state is nearly -1, so that a fault cannot hide."""
     qubits, layers, count = size
     weights = torch.rand(layers, qubits, 3, dtype=torch.float64) * 2 * torch.pi
-    applied = {"end": qubits, "layer": qubits * layers, "gate": (5 * qubits - 2) * layers}[where]
-    noise = Noise(kind, 1 / applied, where)
+    noise = Noise(kind, {"end": 0.5, "layer": 1 / (qubits * layers), "gate": 1 / ((5 * qubits - 2) * layers)}[where], where)
     clean = dense.forms(dense.matrix(weights, torch.arange(1 << qubits)), 1)[0]
-    x = torch.linalg.eigh(clean).eigenvectors[:, -1]
+    x = torch.linalg.eigh(clean).eigenvectors[:, 0]
     exact = values(forms(weights, qubits, noise), x[None])[0]
     sample = trajectories(x, weights, noise, count)
     error = sample.std(0) / math.sqrt(count)
     assert ((sample.mean(0) - exact).abs() < 5 * error + 1e-12).all(), f"{(sample.mean(0) - exact) / error} standard errors"
-    assert (x @ clean @ x - exact[0]).abs() > 8 * error[0], "the noise is too weak to be seen"
+    assert (x @ clean @ x - exact[0]).abs() > 6 * error[0], "the noise is too weak to be seen"
 
 
 # --- closed forms ------------------------------------------------------------------------------------------------------------------------------

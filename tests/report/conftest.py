@@ -1,13 +1,15 @@
 """A results directory as a study leaves it, with plausible made-up numbers, and names that would break a careless page."""
 
 import json
-from math import exp, sqrt
+from math import exp
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qarmor.types import Row, Rows
+from tests.report import sections as made
+from tests.report.sections import wilson
 
 EVIL = "qvc<script>alert(1)</script>\"'&$x_2$"
 EVIL_SET = "digits<script>alert(2)</script>"
@@ -20,14 +22,6 @@ CLEAN = (0.92, 0.985, 0.94, 0.95, 0.97, 0.93, 0.91, 0.88, 0.96)
 FRAGILE = (14.0, 5.0, 25.0, 17.0, 6.0, 12.0, 9.0, 15.0, 7.0)
 VARIANTS = ("tuned", "paper", "linear", "quadratic")
 WORDS = ("holds", "fails", "undecided")
-
-
-def wilson(k: int, n: int) -> tuple[float, float]:
-    if n == 0:
-        return 0.0, 1.0
-    z, p = 1.959964, k / n
-    middle, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def make_row(
@@ -226,6 +220,8 @@ def make_directory(folder: Path, claims=True, **more) -> Path:
     every = [f"clean-{d}" for d in range(len(maker.datasets))]
     first, attack = maker.datasets[0], next(iter(maker.attacks))
     common = {"sources": list(maker.sources), "targets": list(maker.networks), "attacks": list(maker.attacks)}
+    direct = {"targets": list(maker.networks), "attacks": list(maker.attacks)}
+    pairs = [(maker.networks[1], maker.networks[0]), (maker.networks[1], maker.networks[-1])]
     low, high = wilson(208, 250)
     paper = [
         {"dataset": first, "network": name, "quantity": "accuracy", "value": 0.832, "n": 250, "low": low, "high": high}
@@ -249,6 +245,12 @@ def make_directory(folder: Path, claims=True, **more) -> Path:
         maker.section("fig1", "probabilities", item="Fig 1 e,f", entries=[maker.one_image(first, attack)]),
         maker.section("fig4", "missing", item="Fig 4 a-d", status="missing", reason="adversarial training comes with <part> 4"),
         maker.section("figS12", "transfer", item="Fig S12", status="missing", reason="not run"),
+        maker.section("figS14", "noise", item="Fig S14", entries=made.noise([first], maker.networks[:1], list(maker.attacks)[:1])),
+        maker.section("shots", "shots", item="ours", entries=made.finite_shots([first], maker.networks[:3])),
+        maker.section("certificates", "certificates", item="ours", entries=made.certificates([first], maker.networks[:2], attack)),
+        maker.section("fig5", "detection", item="Fig 5", entries=made.detection(maker.datasets, pairs), paper=words[:1]),
+        maker.section("frontier", "frontier", item="ours", keys=keys, **direct),
+        maker.section("direct", "white-box", item="ours", keys=keys, **direct),
     ]
     return maker.write(sections, maker.claims(IDS, missing=maker.datasets[1:]) if claims else None)
 

@@ -284,7 +284,7 @@ def test_a_preset_keeps_tables_that_it_does_not_name():
 
 def test_which_preset():
     study = spec.parse(MERGED)
-    assert presets.resolve(study, None) == spec.resolve(study, "quick")
+    assert presets.resolve(study, None) == presets.resolve(study, "quick")
     plain = spec.parse(STUDY)
     assert presets.resolve(plain, None) == plain
     with pytest.raises(SpecError, match="own: it has no preset 'full'; it has none"):

@@ -90,14 +90,15 @@ def read_network(store: Store, key: str, place: str) -> nn.Module:
     at = (str(store.root), key)
     if at not in _networks:
         store.check(key)
-        _networks[at] = frozen(_read(store.folder(key), place))
+        _networks[at] = frozen(load_network(store.folder(key), place))
         while len(_networks) > _KEPT_NETWORKS:
             _networks.popitem(last=False)
     _networks.move_to_end(at)
     return _networks[at]
 
 
-def _read(folder: Path, place: str) -> nn.Module:
+def load_network(folder: Path, place: str) -> nn.Module:
+    """The network of an artefact's folder as it was trained, not frozen; ``place`` is where its data set is."""
     if (folder / "network.safetensors").exists():
         return models.load(folder / "network.safetensors")
     made = json.loads((folder / "factory.json").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from qarmor.studies.store import Damaged, Store, StoreError
 from qarmor.studies.task import Task
-from qarmor.studies.tasks import craft, score, show, train
+from qarmor.studies.tasks import craft, detect, hardware, score, show, train
 from qarmor.studies.tasks.common import Job
 from qarmor.studies.threads import pinned
 from qarmor.types import CODE_VERSION
@@ -33,6 +33,10 @@ DO: Mapping[str, Callable[[Job], Mapping[str, Any]]] = {
     "perturbations": show.perturbations,
     "probabilities": show.probabilities,
     "resources": show.resources,
+    "noise": hardware.add_noise,
+    "shots": hardware.measure_with_shots,
+    "certify": hardware.certify,
+    "detect": detect.detect,
 }
 _SAY_EVERY = 0.5  # seconds
 _one_at_a_time = threading.Lock()  # random generators, numbers of threads and caches belong to the process

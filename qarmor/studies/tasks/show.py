@@ -11,6 +11,8 @@ from qarmor import models
 from qarmor.evaluation.perturbations import gallery
 from qarmor.evaluation.predict import correct
 from qarmor.evaluation.probabilities import probabilities_against_eps
+from qarmor.evaluation.resources import resources as counted
+from qarmor.evaluation.resources import weighted_layers
 from qarmor.studies.tasks.common import Job, build_attack, dataset_for, read_network, test_images, write_json, write_tensors
 from qarmor.studies.tasks.craft import read_adversarials
 from qarmor.types import Dataset, Images
@@ -61,13 +63,9 @@ def resources(job: Job) -> dict[str, Any]:
     shape, classes = tuple(spec["shape"]), tuple(spec["classes"])
     one = Images(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), "")
     model = models.build(spec["network"], Dataset("", one, one, classes), **spec["options"])
-    ansatz = model.ansatz if isinstance(model, models.QVC) else None
-    entry = {
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "qubits": ansatz and ansatz.qubits,
-        "layers": ansatz and ansatz.layers,
-        "gates": ansatz and dict(ansatz.gates),
-        "depth": ansatz and ansatz.depth,
-    }
+    if isinstance(model, models.QVC):
+        entry = counted(model.ansatz, classes=len(classes)).to_dict()
+    else:
+        entry = {"parameters": sum(p.numel() for p in model.parameters() if p.requires_grad), "layers": weighted_layers(model)}
     write_json(job.folder / "resources.json", entry)
     return {}
