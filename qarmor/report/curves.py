@@ -99,7 +99,7 @@ def certificate_sheet(entries: Sequence[Certified], looks: Mapping[str, Style], 
     def paint(axes: Axes, entry: Certified) -> None:
         if best in entry.certified:
             low, high = [one.value for one in entry.certified[best]], [one.value for one in entry.attacked]
-            axes.fill_between(entry.eps, low, high, color=INK, alpha=0.13, linewidth=0)
+            axes.fill_between(entry.eps, low, high, color=INK, alpha=0.13, linewidth=0, gid="truth")
         lines = {ATTACKED: entry.attacked, **{names[name]: values for name, values in entry.certified.items()}}
         for label, values in lines.items():
             draw_line(axes, entry.eps, [one.value for one in values], looks[label]).set_clip_on(False)

@@ -115,7 +115,7 @@ def _rated(about: Reader) -> Rated:
 def _published(about: Reader) -> Published:
     n = _counted(about, "n")
     if not n:
-        raise bad(about.path, f"{about.place('n')} should be 1 or more")
+        raise bad(about.path, f"{about.place('n')} should be 1 or more, got 0")
     return Published(about.name("metric"), _counted(about, "successes"), n, about.required("low"), about.required("high"))
 
 

@@ -17,7 +17,7 @@ LOOKS = {
     "classical": Style(1, "#d55e00", "None", "o"),
     "front of the classical networks": Style(2, "#737983", (0, (5, 1.6)), "None"),
 }
-_SIZE = (5.2, 4.4)
+_SIZE = (4.6, 4.0)
 _FONT = 7.5
 _LETTER = 0.56 * _FONT  # points; a mean width
 

@@ -9,7 +9,7 @@ from qarmor.report.desk import Context, Desk, book_of, parts_of, rows_of
 from qarmor.report.detection import Detection
 from qarmor.report.hardware import Certificates, FiniteShots, Noisy
 from qarmor.report.inputs import Network, base_name
-from qarmor.report.parts import Attacked, Gallery, OneImage, PaperValue, Perturbations, Probabilities, Resources, Section, Training
+from qarmor.report.parts import Attacked, Gallery, OneImage, PaperValue, Perturbations, Preparation, Probabilities, Resources, Section, Training
 from qarmor.report.tables import AttackName, Book
 
 
@@ -157,35 +157,35 @@ def _resources(about: Section, body: Resources) -> Context:
     columns = dict.fromkeys(name for entry in body.entries for name, value in entry.values.items() if value is not None)
     if any(entry.gates for entry in body.entries):
         columns["gates"] = None
-    columns |= dict.fromkeys(_encoding(way.amplitudes) for entry in body.entries for way in entry.preparations)
+    columns |= dict.fromkeys(f"gates_{way.amplitudes}" for entry in body.entries for way in entry.preparations)
     columns |= dict.fromkeys(value.quantity for value in about.paper)
     lines, used = [], set[int]()
     for entry in body.entries:
         ours: dict[str, str] = {name: tables.quantity(value) for name, value in entry.values.items()}
         if entry.gates:
             ours["gates"] = _gates(entry.gates)
-        for way in entry.preparations:
-            ours[_encoding(way.amplitudes)] = _gates(way.gates) + ("" if way.depth is None else f"; depth {way.depth:,}")
+        details = {f"gates_{way.amplitudes}": _encoding(way) for way in entry.preparations}
         said = [value for value in about.paper if value.network == entry.network and value.dataset in ("", entry.dataset)]
         used |= {id(value) for value in said}
-        lines.append({"dataset": entry.dataset, "network": entry.network, "cells": [_resource_cell(ours, said, name) for name in columns]})
+        lines.append({"dataset": entry.dataset, "network": entry.network, "cells": [_resource_cell(ours, said, name, details) for name in columns]})
     rest = [value for value in about.paper if id(value) not in used]
     for dataset, network in dict.fromkeys((value.dataset, value.network) for value in rest):
         said = [value for value in rest if (value.dataset, value.network) == (dataset, network)]
-        lines.append({"dataset": dataset or "any", "network": network or "any", "cells": [_resource_cell({}, said, name) for name in columns]})
+        lines.append({"dataset": dataset or "any", "network": network or "any", "cells": [_resource_cell({}, said, name, {}) for name in columns]})
     return {"columns": [_HEADINGS.get(name, name.replace("_", " ")) for name in columns], "lines": lines}
 
 
-def _encoding(amplitudes: str) -> str:
-    return f"encoding, {amplitudes} amplitudes"
+def _encoding(way: Preparation) -> str:
+    return f"encoding {_gates(way.gates)}" + ("" if way.depth is None else f"; depth {way.depth:,}")
 
 
 def _gates(gates: Mapping[str, int]) -> str:
     return f"{sum(gates.values()):,}: " + ", ".join(f"{count:,} {gate}" for gate, count in gates.items())
 
 
-def _resource_cell(ours: Mapping[str, str], said: Sequence[PaperValue], name: str) -> tuple[str, str]:
-    return ours.get(name, tables.DASH), "; ".join(tables.quantity(value.value) for value in said if value.quantity == name)
+def _resource_cell(ours: Mapping[str, str], said: Sequence[PaperValue], name: str, details: Mapping[str, str]) -> tuple[str, str, str]:
+    """Ours, what it is made of, and the paper's."""
+    return ours.get(name, tables.DASH), details.get(name, ""), "; ".join(tables.quantity(value.value) for value in said if value.quantity == name)
 
 
 def _perturbations(desk: Desk, body: Perturbations) -> Context:

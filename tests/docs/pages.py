@@ -11,7 +11,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
 TOLERANCE = 0.1
-"""By how much a printed number may differ from the page's: processors round differently, and training magnifies it. Of 100 or more images, most stay."""
+"""By how much a printed number may differ from the page's: processors round differently, and training magnifies it."""
 
 _FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"[+-]?\d*\.\d+|\d+")

@@ -11,7 +11,7 @@ from tests.docs import pages
 
 @pytest.mark.parametrize("page", ["tutorial.md", "index.md", "extend/network.md", "extend/attack.md", "extend/dataset.md"])
 def test_the_page_does_what_it_says(page: str, folder: Path) -> None:
-    assert pages.run(page, folder) >= 2
+    assert pages.run(page, folder)
     if page == "tutorial.md":
         assert (folder / "mine" / "index.html").is_file()
         with (folder / "mine.csv").open() as file:

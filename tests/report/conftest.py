@@ -209,8 +209,8 @@ IDS = (
 )
 
 
-def make_directory(folder: Path, claims=True, **more) -> Path:
-    """A directory with a section of every kind, one partial and one missing."""
+def make_directory(folder: Path, claims=True, hardware=True, **more) -> Path:
+    """A directory with a section of every kind, one partial and one missing; those of hardware, detection and direct attacks if ``hardware``."""
     maker = Maker(folder, **more)
     for d, dataset in enumerate(maker.datasets):
         maker.clean_rows(dataset, f"clean-{d}", 360)
@@ -220,8 +220,6 @@ def make_directory(folder: Path, claims=True, **more) -> Path:
     every = [f"clean-{d}" for d in range(len(maker.datasets))]
     first, attack = maker.datasets[0], next(iter(maker.attacks))
     common = {"sources": list(maker.sources), "targets": list(maker.networks), "attacks": list(maker.attacks)}
-    direct = {"targets": list(maker.networks), "attacks": list(maker.attacks)}
-    pairs = [(maker.networks[1], maker.networks[0]), (maker.networks[1], maker.networks[-1])]
     low, high = wilson(208, 250)
     paper = [
         {"dataset": first, "network": name, "quantity": "accuracy", "value": 0.832, "n": 250, "low": low, "high": high}
@@ -245,14 +243,25 @@ def make_directory(folder: Path, claims=True, **more) -> Path:
         maker.section("fig1", "probabilities", item="Fig 1 e,f", entries=[maker.one_image(first, attack)]),
         maker.section("fig4", "missing", item="Fig 4 a-d", status="missing", reason="adversarial training comes with <part> 4"),
         maker.section("figS12", "transfer", item="Fig S12", status="missing", reason="not run"),
-        maker.section("figS14", "noise", item="Fig S14", entries=made.noise([first], maker.networks[:1], list(maker.attacks)[:1])),
-        maker.section("shots", "shots", item="ours", entries=made.finite_shots([first], maker.networks[:3])),
-        maker.section("certificates", "certificates", item="ours", entries=made.certificates([first], maker.networks[:2], attack)),
-        maker.section("fig5", "detection", item="Fig 5", entries=made.detection(maker.datasets, pairs), paper=words[:1]),
-        maker.section("frontier", "frontier", item="ours", keys=keys, **direct),
-        maker.section("direct", "white-box", item="ours", keys=keys, **direct),
     ]
+    if hardware:
+        sections += hardware_sections(maker, keys)
     return maker.write(sections, maker.claims(IDS, missing=maker.datasets[1:]) if claims else None)
+
+
+def hardware_sections(maker: Maker, keys) -> list[dict]:
+    first, names, attack = maker.datasets[0], maker.networks, next(iter(maker.attacks))
+    direct = {"targets": list(names), "attacks": list(maker.attacks), "keys": keys, "item": "ours"}
+    pairs = [(names[1], names[0]), (names[1], names[-1])][: len(names) - 1]
+    words = [{"dataset": first, "network": "", "quantity": "detected <all>", "value": "most", "n": None, "low": None, "high": None}]
+    return [
+        maker.section("figS14", "noise", item="Fig S14", entries=made.noise([first], names[:1], [attack])),
+        maker.section("shots", "shots", item="ours", entries=made.finite_shots([first], names[:3])),
+        maker.section("certificates", "certificates", item="ours", entries=made.certificates([first], names[:2], attack)),
+        maker.section("fig5", "detection", item="Fig 5", entries=made.detection([first], pairs), paper=words),
+        maker.section("frontier", "frontier", **direct),
+        maker.section("direct", "white-box", **direct),
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -279,4 +288,14 @@ def results(tmp_path) -> Path:
 @pytest.fixture
 def small(tmp_path) -> Path:
     """As ``results``, with one data set, two networks and one attack, which is quickly drawn; without claims."""
-    return make_directory(tmp_path / "small", claims=False, datasets=(EVIL_SET,), networks=NETWORKS[:2], attacks={"pgd": ATTACKS["pgd"]})
+    common = {"claims": False, "hardware": False, "attacks": {"pgd": ATTACKS["pgd"]}}
+    return make_directory(tmp_path / "small", datasets=(EVIL_SET,), networks=NETWORKS[:2], **common)
+
+
+@pytest.fixture
+def hard(tmp_path) -> Path:
+    """Sections about hardware, detection and direct attacks alone, on one data set."""
+    maker = Maker(tmp_path / "hard", datasets=(EVIL_SET,), networks=NETWORKS[:2], attacks={"pgd": ATTACKS["pgd"]}, eps=(0.0, 0.1))
+    maker.clean_rows(EVIL_SET, "same", maker.n)
+    maker.transfer_rows(EVIL_SET, "direct")
+    return maker.write(hardware_sections(maker, ["same", "direct"]))

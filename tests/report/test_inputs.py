@@ -31,7 +31,7 @@ def test_reads_everything(results, evil_name):
     found = load_directory(results)
     assert found.quantum(evil_name)
     assert not found.quantum("convnet")
-    assert [section.status for section in found.sections] == ["complete"] * 4 + ["partial", "complete", "missing", "missing"]
+    assert [section.status for section in found.sections] == ["complete"] * 4 + ["partial", "complete", "missing", "missing"] + ["complete"] * 6
     bodies = {section.kind: section.body for section in found.sections if section.body}
     assert bodies["perturbations"].entries[0].pictures.clean.shape == (2, 1, 8, 8)
     assert bodies["probabilities"].entries[0].image.shape == (1, 8, 8)
@@ -124,7 +124,10 @@ def test_rows_of_wrong_types(results, change):
         (lambda v: v["networks"][1]["history"].update(loss="x"), r"networks\[1\]\.history\.loss should be a list, got str"),
         (lambda v: v["attacks"]["pgd"].pop("name"), r"attacks\.pgd\.name should be text that is not empty, got nothing"),
         (lambda v: v["datasets"].update(x=3), r"datasets\.x should be an object, got int"),
-        (lambda v: v["sections"][0].update(kind="song"), r"sections\[0\]\.kind should be one of transfer, clean, .*, got 'song'"),
+        (
+            lambda v: v["sections"][0].update(kind="song"),
+            r"sections\[0\]\.kind should be one of transfer, white-box, frontier, clean, .*, got 'song'",
+        ),
         (lambda v: v["sections"][0].update(status="fine"), r"sections\[0\]\.status should be one of complete, partial, missing, got 'fine'"),
         (lambda v: v["sections"][0].update(keys="all"), r"sections\[0\]\.keys should be a list, got str"),
         (lambda v: _section(v, "clean")["paper"][0].update(value=None), r"paper\[0\]\.value should be a number, got nothing"),
