@@ -7,6 +7,7 @@ from griffe import Extension, Object
 from latex2mathml.converter import convert
 
 _SHARED = re.compile(r"^( +)(\w+(?:, \w+)+): ", re.MULTILINE)
+_CODE = re.compile(r"(``.*?``)", re.DOTALL)
 
 
 def _formula(source: str, language: str, css_class: str, options: dict[str, Any], md: Any, **more: Any) -> str:
@@ -46,10 +47,15 @@ def separate(docstring: str) -> str:
     return "\n".join(found)
 
 
-class SharedEntries(Extension):
-    """Separates the shared entries of every docstring before it is parsed."""
+def escape(docstring: str) -> str:
+    """``<Z_0>`` outside of code is an expectation, not a tag of HTML."""
+    return "".join(part if part.startswith("``") else part.replace("<", "&lt;") for part in _CODE.split(docstring))
+
+
+class Prepared(Extension):
+    """Every docstring, before it is parsed."""
 
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
         """Called for each module, class, function and attribute that was read."""
         if obj.docstring is not None:
-            obj.docstring.value = separate(obj.docstring.value)
+            obj.docstring.value = escape(separate(obj.docstring.value))

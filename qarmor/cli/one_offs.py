@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from qarmor.types import Row, Rows
 
 KeepOption = Annotated[Path, typer.Option("--keep", help="Folder where results are kept: what is in it is not made again.")]
+_ATTACK_HELP = "pgd, fgsm, apgd, apgd-t, fab, fab-t, square, autoattack (the suite that the classes allow), or package.module:factory."
+# cheap ones: a training makes thousands
+_TRAINING: dict[str, dict[str, Any]] = {"pgd": {"steps": 3, "random_start": False}, "autoattack": {"version": "light"}}
 _KEEP = Path("qarmor-results")
 
 
@@ -104,7 +107,9 @@ def train(
     ],
     recipe: Annotated[str | None, typer.Option(help="QVCs: tuned, paper or bare. By default tuned, or the network's own.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images, instead of the recipe's.", min=1)] = None,
-    adversarial: Annotated[str | None, typer.Option(help="Train on this attack, e.g. pgd or fgsm (needs --eps).")] = None,
+    adversarial: Annotated[
+        str | None, typer.Option(help="Train on this attack: pgd (3 steps), fgsm, autoattack (version light), ... (needs --eps).")
+    ] = None,
     eps: Annotated[float | None, typer.Option(help="Radius of --adversarial in units of the pixel range.", min=0, max=1)] = None,
     seed: SeedOption = 0,
     threads: ThreadsOption = 1,
@@ -124,7 +129,7 @@ def train(
     entry |= {key: value for key, value in (("recipe", recipe), ("epochs", epochs)) if value is not None}
     attacks: dict[str, Any] = {}
     if adversarial is not None:
-        attacks = {"training": {"attack": adversarial, **({"steps": 3} if adversarial == "pgd" else {})}}
+        attacks = {"training": {"attack": adversarial, **_TRAINING.get(adversarial, {})}}
         entry["adversarial"] = {"attack": "training", "eps": eps}
     label = network.replace("/", "-")
     study = {
@@ -170,11 +175,14 @@ def _label(dataset: str) -> str:
 def attack(
     model: Annotated[str, typer.Argument(help="A .safetensors file that `qarmor train` wrote, or package.module:factory.")],
     dataset: DatasetArgument,
-    attack_name: Annotated[str, typer.Option("--attack", help="pgd, fgsm, or package.module:factory.")] = "pgd",
+    attack_name: Annotated[str, typer.Option("--attack", help=_ATTACK_HELP)] = "pgd",
     eps: Annotated[list[float] | None, typer.Option(help="Radius in units of the pixel range; may be given several times. 0.1 by default.")] = None,
-    loss: Annotated[str | None, typer.Option(help="ce, margin or dlr. By default ce and margin, since ce also measures the logits' scale.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of PGD.", min=1)] = None,
-    restarts: Annotated[int | None, typer.Option(help="Restarts of PGD.", min=1)] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="ce, margin or dlr, where there is a choice. By default ce and margin, since ce also measures the logits' scale."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a gradient attack.", min=1)] = None,
+    restarts: Annotated[int | None, typer.Option(help="Restarts of PGD, APGD, FAB or Square.", min=1)] = None,
     images: Annotated[int, typer.Option(help="Test images, drawn with the seed.", min=1)] = 250,
     seed: SeedOption = 0,
     threads: ThreadsOption = 1,
@@ -212,10 +220,11 @@ def _unseeded(rows: "Rows", name: str) -> "Rows":
 
 
 def _attacks(name: str, loss: str | None, steps: int | None, restarts: int | None) -> dict[str, Any]:
-    """Attacks for a study: without ``loss`` both on the cross-entropy and on the margin. Wrong ones are refused before anything is read."""
+    """Attacks for a study: without ``loss`` both on the cross-entropy and on the margin, if there is a choice. Wrong ones are refused first."""
     from qarmor import attacks
 
-    losses = [loss] if loss or ":" in name else ["ce", "margin"]
+    both = loss is None and ":" not in name and usage(lambda: attacks.build(name)).parameters.get("loss") == "ce"
+    losses = ["ce", "margin"] if both else [loss]
     found = {}
     for each in losses:
         options = {k: v for k, v in {"loss": each, "steps": steps, "restarts": restarts}.items() if v is not None}
@@ -246,10 +255,10 @@ def transfer(
     dataset: DatasetArgument,
     networks: Annotated[str, typer.Option(help="Networks, separated by commas: names (qvc200, convnet …), trained here, or .safetensors files.")],
     sources: Annotated[str | None, typer.Option(help="Those that are attacked, by default all.")] = None,
-    attack_name: Annotated[str, typer.Option("--attack", help="pgd, fgsm, or package.module:factory.")] = "pgd",
+    attack_name: Annotated[str, typer.Option("--attack", help=_ATTACK_HELP)] = "pgd",
     eps: Annotated[list[float] | None, typer.Option(help="Radius in units of the pixel range; may be given several times. 0.1 by default.")] = None,
     loss: Annotated[str | None, typer.Option(help="ce, margin or dlr; by default margin.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of PGD.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a gradient attack.", min=1)] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images, instead of the recipes'.", min=1)] = None,
     images: Annotated[int, typer.Option(help="Test images, drawn with the seed.", min=1)] = 250,
     seed: SeedOption = 0,

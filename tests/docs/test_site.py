@@ -65,6 +65,14 @@ def test_formulas_became_mathml(site: Path) -> None:
     assert "\\mathrm" not in text
 
 
+def test_expectations_are_not_taken_for_tags(site: Path) -> None:
+    text = (site / "reference/circuits.html").read_text()
+    assert "&lt;Z_0&gt;, ..., &lt;Z_{readouts-1}&gt;" in text
+    for page in pages.DOCS.rglob("*.md"):
+        prose = re.sub(r"^```.*?^```$|`[^`]+`|^    .*?$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        assert not (tag := re.search(r"<[A-Za-z/]\S*", prose)), f"{page.name}: put {tag[0]} into backticks"
+
+
 def test_signatures_and_arguments_are_shown(site: Path) -> None:
     text = (site / "reference/attacks.html").read_text()
     assert 'id="qarmor.attacks.PGD"' in text
