@@ -92,7 +92,7 @@ def certificate_sheet(entries: Sequence[Certified], looks: Mapping[str, Style], 
         entries: a panel each.
         looks: a style for ``ATTACKED`` and for the words of each certificate.
         names: those words by certificate.
-        best: the certificate that is the largest.
+        best: the certificate that the band begins at.
         title: under the panels.
     """
 
@@ -126,10 +126,19 @@ def roc_sheet(pairs: Sequence[Pair], looks: Mapping[str, Style], roles: Mapping[
             style = looks[roles[pair.first, pair.second, curve.source]]
             line = draw_line(axes, [x for x, _ in curve.points], [y for _, y in curve.points], style)
             line.set_markevery(max(1, len(curve.points) // 5))
+            line.set_clip_on(False)
             true = pair.find("true_positive_rate", curve.source)
             if false is not None and true is not None:
                 axes.plot(
-                    [false.value], [true.value], "x", color=style.colour, markersize=9, markeredgewidth=2.2, zorder=5, gid=f"line-{style.number}"
+                    [false.value],
+                    [true.value],
+                    "x",
+                    color=style.colour,
+                    markersize=9,
+                    markeredgewidth=2.2,
+                    zorder=5,
+                    clip_on=False,
+                    gid=f"line-{style.number}",
                 )
         rate_axes(axes, "true positive rate", "false positive rate")
         axes.set(xlim=(0, 1), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1.0])

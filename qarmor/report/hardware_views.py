@@ -14,9 +14,9 @@ CERTIFICATES: Mapping[str, tuple[str, str]] = {
     "hypothesis_testing": ("hypothesis testing", "Weber et al. (2021), in l2, over the square root of the number of pixels"),
     "exact_l2": ("exact in l2", "distance to the nearest vector that is named wrongly, over the square root of the number of pixels"),
     "linf": ("l_inf", "for l_inf balls, in closed form"),
-    BEST: ("l_inf within [0, 1]", "for l_inf balls of images, whose pixels stay in [0, 1]; never below l_inf, and so what vouches for most"),
+    BEST: ("l_inf within [0, 1]", "for l_inf balls of images, whose pixels stay in [0, 1]; never below l_inf"),
 }
-"""What a certificate is called on the page and what it is, from the smallest radius to the largest."""
+"""What a certificate is called on the page and what it is, as a rule from the smallest radius to the largest."""
 
 
 def shots_in_words(shots: Shots) -> str:
@@ -144,7 +144,7 @@ def certificates(desk: Desk, body: Certificates, anchor: str) -> Context:
     for stem, name in zip(tables.slugs(names), names, strict=True):
         here = [entry for entry in body.entries if entry.dataset == name]
         labels = [_certified_alt(entry, words) for entry in here]
-        title = f"{name}: shaded, where the true robust accuracy lies"
+        title = f"{name}: shaded, where the robust accuracy on these images lies"
         drawn = desk.place(curves.certificate_sheet(here, looks, words, BEST, title), f"{anchor}_{stem}", labels)
         lines = []
         for entry in here:

@@ -82,6 +82,12 @@ def test_signatures_and_arguments_are_shown(site: Path) -> None:
         assert re.search(rf"<code>{argument}</code>|<b>{argument}</b>", pair), pair
 
 
+def test_every_kind_of_section_is_described() -> None:
+    kinds = re.findall(r"^    kind: Literal\[\"([\w-]+)\"\]$", (ROOT / "qarmor/studies/sections.py").read_text(), re.MULTILINE)
+    described = re.findall(r"^\| `([\w-]+)` \|", (pages.DOCS / "studies.md").read_text(), re.MULTILINE)
+    assert sorted(kinds) == sorted(described)
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_is_described(package: str) -> None:
     named = set(re.findall(r"^::: ([\w.]+)$", REFERENCE, re.MULTILINE))

@@ -53,7 +53,8 @@ CLASSICAL = [_point("linear", 0.9, 0.4), _point("convnet", 0.99, 0.8), _point("m
         (0.5, 0.9, "qvc", ["and no classical interval reaches it in both"]),
         (0.99, 0.81, "qvc", ["but the 95 % intervals of convnet reach it in both, so this may be chance"]),
         (1.0, 0.1, "qvc", ["and no classical interval reaches it in both"]),
-        (0.995, 0.1, "qvc", ["but the 95 % intervals of convnet reach it in both"]),
+        (0.998, 0.1, "qvc", ["but the 95 % intervals of convnet reach it in both"]),
+        (0.99, 0.83, "qvc", ["but the 95 % intervals of convnet reach it in both"]),
     ],
 )
 def test_what_is_outside(clean, attacked, names, words):
