@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 BENCH ?= .venv-bench
 TORCH = torch==2.13.0
 
-.PHONY: demo test slow check bench clean
+.PHONY: demo test slow check docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qarmor demo
@@ -21,14 +21,18 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-test
+	$(BIN)/mkdocs build --strict
+
 bench: $(BENCH)/.installed
 	$(BENCH)/bin/python benchmarks/roofline.py
 	$(BENCH)/bin/python benchmarks/scaling.py
 	$(BENCH)/bin/python benchmarks/studies.py
+	$(BENCH)/bin/python benchmarks/noise.py
 	$(BENCH)/bin/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) $(BENCH) qarmor-demo
+	rm -rf $(VENV) $(BENCH) qarmor-demo site
 
 # torch first and alone: a CPU build of just this version may lie on the machine, and any other request would bring CUDA
 $(VENV)/.torch:
@@ -41,7 +45,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,interop]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,interop,docs]"
 	touch $@
 
 # the peers of benchmarks/peers.py have an environment and pins of their own, as they bring many packages that nothing else needs

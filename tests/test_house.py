@@ -28,7 +28,7 @@ ALLOWED = {
 }
 # Within circuits.
 CIRCUITS = {
-    "__init__": {"ansatz", "choice"},
+    "__init__": {"ansatz", "choice", "noise"},
     "choice": {"ansatz", "reference", "kron", "cpu"},
     "ansatz": set(),
     "reference": {"ansatz"},

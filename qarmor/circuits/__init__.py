@@ -2,5 +2,6 @@
 
 from qarmor.circuits.ansatz import Ansatz
 from qarmor.circuits.choice import IMPLEMENTATIONS, Choice, choose, expectations
+from qarmor.circuits.noise import Noise
 
-__all__ = ["IMPLEMENTATIONS", "Ansatz", "Choice", "choose", "expectations"]
+__all__ = ["IMPLEMENTATIONS", "Ansatz", "Choice", "Noise", "choose", "expectations"]

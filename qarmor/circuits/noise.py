@@ -33,16 +33,14 @@ _ROUNDING = 1e-15
 class Noise:
     """One kind of noise, of one strength, at one kind of place. Every field is a JSON or TOML value: ``Noise(**table)`` reads one.
 
-    ========================= ==============================================================================================================
-    kind                      what it does, with rate p
-    ========================= ==============================================================================================================
-    ``"depolarising"``        each qubit: X, Y, Z scale by 1 - p; p = 1 is the fully mixed qubit (PennyLane's rate is 3/4 p)
-    ``"global-depolarising"`` all qubits together (the paper's): the state becomes (1 - p) state + p I/2^n, so every expectation scales by 1 - p
-    ``"amplitude-damping"``   each qubit: 1 decays to 0 with probability p: Z to (1 - p) Z + p I; X, Y scale by sqrt(1 - p)
-    ``"bit-flip"``            each qubit: X happens with probability p; Y, Z scale by 1 - 2 p
-    ``"phase-flip"``          each qubit: Z happens with probability p; X, Y scale by 1 - 2 p
-    ``"kraus"``               each qubit: any channel, given by its Kraus operators
-    ========================= ==============================================================================================================
+    With rate p, the kinds are:
+
+    - ``"depolarising"``: each qubit: X, Y, Z scale by 1 - p; p = 1 is the fully mixed qubit (PennyLane's rate is 3/4 p).
+    - ``"global-depolarising"``: all qubits together (the paper's): the state becomes (1 - p) state + p I/2^n, so every expectation scales by 1 - p.
+    - ``"amplitude-damping"``: each qubit: 1 decays to 0 with probability p: Z to (1 - p) Z + p I; X, Y scale by sqrt(1 - p).
+    - ``"bit-flip"``: each qubit: X happens with probability p; Y, Z scale by 1 - 2 p.
+    - ``"phase-flip"``: each qubit: Z happens with probability p; X, Y scale by 1 - 2 p.
+    - ``"kraus"``: each qubit: any channel, given by its Kraus operators.
 
     Attributes:
         kind: see above.

@@ -1,5 +1,6 @@
 """How robust networks are: crafting adversarial images, scoring them, and saying how far to trust the outcome."""
 
+from qarmor.evaluation.certificates import Radii, certified_rows, radii
 from qarmor.evaluation.claims import Claim, Claims, Outcome, Verdict, evaluate, read, verdicts_to_json
 from qarmor.evaluation.craft import Adversarials, craft
 from qarmor.evaluation.flags import FLAGS, Flag, flag
@@ -8,7 +9,9 @@ from qarmor.evaluation.perturbations import Gallery, gallery, low_frequency_shar
 from qarmor.evaluation.predict import correct, majority, predict
 from qarmor.evaluation.probabilities import ProbabilityCurves, probabilities_against_eps
 from qarmor.evaluation.score import clean, score, transfer
+from qarmor.evaluation.shots import ShotsNeeded, accuracy_against_shots, shots_needed
 from qarmor.evaluation.statistics import PairedDifference, mcnemar, paired_difference, wilson
+from qarmor.evaluation.tightness import Smallest, smallest_successful_attack
 
 __all__ = [
     "FLAGS",
@@ -21,7 +24,12 @@ __all__ = [
     "Outcome",
     "PairedDifference",
     "ProbabilityCurves",
+    "Radii",
+    "ShotsNeeded",
+    "Smallest",
     "Verdict",
+    "accuracy_against_shots",
+    "certified_rows",
     "clean",
     "correct",
     "craft",
@@ -34,8 +42,11 @@ __all__ = [
     "paired_difference",
     "predict",
     "probabilities_against_eps",
+    "radii",
     "read",
     "score",
+    "shots_needed",
+    "smallest_successful_attack",
     "transfer",
     "verdicts_to_json",
     "wilson",

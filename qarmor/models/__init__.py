@@ -14,6 +14,7 @@ from qarmor.models.network import Network
 from qarmor.models.quadratic import Quadratic
 from qarmor.models.qvc import QVC, FrozenQVC
 from qarmor.models.resnet import ResNet18
+from qarmor.models.shots import Shots
 from qarmor.types import Dataset, named_object
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Quadratic",
     "Record",
     "ResNet18",
+    "Shots",
     "build",
     "inspect",
     "load",

@@ -55,7 +55,8 @@ def _noise(store: Store, here: Sequence[Use], finished: Mapping[str, Task]) -> l
             continue
         noise = made.spec["noise"] if made.kind == "noise" else None
         label = task.spec["target"]
-        base = label if noise is None else label.removesuffix(f", {noise['kind']} {noise['rate']:g}, {noise['where']}")
+        # the seed comes last in the name of a network
+        base = label if noise is None else label.replace(f", {noise['kind']} {noise['rate']:g}, {noise['where']}", "")
         entry = found.setdefault(
             (task.dataset, label),
             {"dataset": task.dataset, "network": base, "label": label, "noise": noise, "clean": None, "attacked": [], "shots": None},
