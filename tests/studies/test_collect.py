@@ -292,7 +292,7 @@ def test_the_paper_s_numbers(sections):
 def test_training_and_resources(sections):
     assert sections["curves"]["networks"] == ["linear", "qvc2"]
     linear, qvc = sections["table"]["entries"]
-    assert linear == {"dataset": "d", "network": "linear", "qubits": None, "layers": None, "parameters": 195, "gates": None, "depth": None}
+    assert linear == {"dataset": "d", "network": "linear", "parameters": 195, "layers": 1}
     assert [qvc[k] for k in ("dataset", "network", "qubits", "layers")] == ["d", "qvc2", 6, 2]
     assert sum(qvc["gates"].values()) == 46
     assert qvc["depth"] > 0
