@@ -19,6 +19,7 @@ from qarmor.models.network import Network
 from qarmor.models.quadratic import Quadratic
 from qarmor.models.qvc import QVC
 from qarmor.models.resnet import ResNet18
+from qarmor.models.shipped import saved_file
 from qarmor.types import CODE_VERSION, named_object
 
 _ARCHITECTURES: Mapping[str, Callable[..., Network]] = {
@@ -142,8 +143,6 @@ def _check_tensors(path: Path, file: Any, skeleton: Network) -> torch.dtype:
 
 
 def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"no network at {path}: give a .safetensors file that `qarmor train` wrote, or package.module:factory")
     try:
         return safetensors.safe_open(path, framework="pt")
     except (safetensors.SafetensorError, ValueError, OSError) as error:
@@ -151,19 +150,19 @@ def _open(path: Path) -> Any:
 
 
 def inspect(path: str | Path) -> Record:
-    """The record of a saved network, without its weights. Raises as ``load``."""
-    path = Path(path)
+    """The record of a saved network, without its weights. Takes files and names, and raises, as ``load``."""
+    path = saved_file(path)
     with _open(path) as file:
         return _read_record(path, file.metadata())
 
 
 def load(path: str | Path) -> nn.Module:
-    """A network saved by ``save``, in eval mode; or what ``package.module:factory`` returns.
+    """A network in eval mode: saved by ``save``, coming with QArmor (``"mnist/qvc200"``), or what ``package.module:factory`` returns.
 
     The architecture is built without memory and compared with the file's header first: a file that claims 60 qubits allocates nothing.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, and no such name.
         ValueError: a truncated, damaged or foreign file, one whose tensors do not fit its architecture, or one with non-finite weights.
     """
     if ":" in str(path) and not Path(path).exists():
@@ -173,7 +172,7 @@ def load(path: str | Path) -> nn.Module:
         if not isinstance(module, nn.Module):
             raise ValueError(f"{path!r} must be a factory that returns a torch.nn.Module, it returned {type(module).__name__}")
         return module.eval()
-    path = Path(path)
+    path = saved_file(path)
     with _open(path) as file:
         record = _read_record(path, file.metadata())
         skeleton = _skeleton(path, record)
