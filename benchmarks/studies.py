@@ -31,7 +31,7 @@ from qarmor.attacks.streams import Streams
 from qarmor.circuits import dense
 from qarmor.circuits.cpu import kernel
 from qarmor.models import qvc
-from qarmor.studies import collect, folder, plan, run, spec
+from qarmor.studies import collect, folder, plan, presets, run, spec
 from qarmor.studies.store import Store
 from qarmor.studies.tasks import execute
 from qarmor.types import Images
@@ -201,7 +201,7 @@ def small(study: spec.Study) -> spec.Study:
     """The study with one epoch, few images and two eps a grid: the same tasks, but quick."""
     few = {name: min(count, 10) for name, count in study.images.items()}
     preset = spec.Preset(epochs=1, train=100, images=few, eps={name: values[:2] for name, values in study.eps.items()})
-    return spec.resolve(study.model_copy(update={"presets": {"smoke": preset}}), "smoke")
+    return presets.resolve(study.model_copy(update={"presets": {"smoke": preset}}), "smoke")
 
 
 def study_clock(name: str, short: bool, only: Sequence[str], asked_at: float) -> Clock:
@@ -211,7 +211,7 @@ def study_clock(name: str, short: bool, only: Sequence[str], asked_at: float) ->
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place, watching(clock):
         with clock.span(PLANNING):
-            study = spec.resolve(spec.read(name), None, name)
+            study = presets.resolve(spec.read(name), None, name)
         request = run.Request(name, small(study) if short else study, None, only)
         state = run.run(request, Path(place), run.Engine("inline"), lambda state, store: nullcontext())
         report.write(Path(place))
