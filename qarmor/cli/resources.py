@@ -44,12 +44,13 @@ def resources(
     from qarmor import models
     from qarmor.evaluation.resources import LIBRARIES, decomposed, weighted_layers
     from qarmor.evaluation.resources import resources as counted
+    from qarmor.models.shipped import is_saved
 
     if not 0 < error < 1:
         raise typer.BadParameter(f"--error must be between 0 and 1, got {error:g}")
     if library is not None and library not in LIBRARIES:
         raise typer.BadParameter(f"--library must be one of {', '.join(LIBRARIES)}, got {library}")
-    from_file = network.endswith(".safetensors")
+    from_file = is_saved(network)
     if library is not None and from_file and dataset is None:
         raise typer.BadParameter("--library needs an image to encode: give --dataset")
     model, given = _network(network, from_file, dataset, images=library is not None)
