@@ -121,6 +121,37 @@ def test_exact_on_a_linear_model(attack, classes, drawn_seed) -> None:
     assert 10 < fallen < 290
 
 
+class Threshold(nn.Module):
+    """Wrong from .8 on in the first pixel; the second does not matter."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([torch.zeros_like(x[:, 0]), x[:, 0] - 0.8], 1)
+
+
+@pytest.mark.parametrize("attack", [FAB, FABTargeted])
+def test_one_step_by_hand(attack) -> None:
+    """The boundary is .1 from the iterate and .3 from the image: weights .75 and .25, unless alpha_max is less. Both overshoot by eta."""
+    z, origin = torch.tensor([[0.7, 0.5]]).double(), torch.tensor([[0.5, 0.3]]).double()
+    for alpha_max, first, second in (
+        (0.1, 0.9 * 0.805 + 0.1 * 0.815, 0.9 * 0.5 + 0.1 * 0.3),
+        (1.0, 0.75 * 0.805 + 0.25 * 0.815, 0.75 * 0.5 + 0.25 * 0.3),
+    ):
+        moved = attack(alpha_max=alpha_max)._step(z, origin, torch.tensor([-0.1]).double(), torch.tensor([[1.0, 0.0]]).double())
+        assert moved[0].tolist() == pytest.approx([first, second], abs=1e-7)
+
+
+@pytest.mark.parametrize("attack", [FAB, FABTargeted])
+def test_a_walk_by_hand(attack) -> None:
+    """From .5 over .8 by eta; back to beta of the way, since that is adversarial; over again, drawn a little to the image's own projection."""
+    model = Recorder(Threshold())
+    found = attack(steps=2, eta=1.05, beta=0.9)(model, torch.full((1, 2), 0.5).double(), torch.tensor([0]), 0.1)
+    back = 0.5 + 0.9 * 0.315
+    alpha = (0.8 - back) / (0.8 - back + 0.3)
+    over = (1 - alpha) * (back + 1.05 * (0.8 - back)) + alpha * 0.815
+    assert [p[0, 0].item() for p in model.points] == pytest.approx([0.5, 0.5, 0.815, back, over, 0.6], abs=1e-12)
+    assert found[0].tolist() == pytest.approx([0.6, 0.5])  # the nearest adversarial image, cut to the ball
+
+
 @pytest.mark.parametrize("attack", BOTH, ids=lambda a: a.name)
 def test_what_resists_comes_back_worse(attack, mlp, images, assert_within) -> None:
     x, y = images(60, classes=10, dtype=torch.float64)
