@@ -41,8 +41,8 @@ class AutoAttack(BaseAttack):
     published suite works for two classes, and a result with this one is called ``autoattack-binary``. ``"auto"`` takes the first of these that the
     model's number of classes allows. ``"light"``: 5 steps of APGD-CE, for adversarial training, not for a claim of robustness.
 
-    Two parts are a little stronger than in the authors' code: FAB cuts what it found just outside the ball to it and judges that, and Square moves the
-    last row and column, too, as its paper says, so that fewer images may be left than by the published suite.
+    Two parts are a little stronger than in the authors' code, so that fewer images may be left: FAB cuts what it found just outside the ball to it
+    and judges that, and Square moves the last row and column, too, as its paper says.
 
     Images that the model is wrong about when clean take part in the first attack: the published suite returns them, and those that resist, as they
     were; here every image comes back as the best one seen, since attacks are transferred.
