@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qarmor.attacks import checks
 from qarmor.attacks.base import Ball, BaseAttack, Best, Oracle, per_image
-from qarmor.attacks.losses import LOSSES, Loss
+from qarmor.attacks.losses import LOSSES, Loss, likeliest_wrong
 from qarmor.attacks.streams import Streams
 
 _MOMENTUM = 0.75
@@ -58,9 +58,7 @@ def checkpoints(steps: int) -> frozenset[int]:
 
 def random_start(x: Tensor, ball: Ball, streams: Streams) -> Tensor:
     """A point of the cube's surface, clipped to [0, 1]: some pixel of every image moves by all of eps."""
-    shift = 2 * streams.uniform(*x.shape[1:]) - 1
-    shift /= per_image(shift.flatten(1).abs().amax(1).clamp(min=1e-12), x)
-    return ball.project(x + ball.eps * shift.to(x.dtype).to(x.device))
+    return ball.project(x + ball.eps * streams.surface(*x.shape[1:]).to(x.dtype).to(x.device))
 
 
 def climb(oracle: Oracle, start: Tensor, ball: Ball, loss: Loss, steps: int, rho: float) -> Best:
@@ -207,8 +205,7 @@ class APGDTargeted(BaseAttack):
     def _perturb(self, oracle: Oracle, x: Tensor, ball: Ball, streams: Streams) -> Tensor:
         with torch.no_grad():
             logits = oracle.logits(x)
-        ranked = logits.scatter(1, oracle.y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
-        targets = ranked[:, : min(self.targets, oracle.classes - 1)].unbind(1)
+        targets = likeliest_wrong(logits, oracle.y, self.targets)
         best = Best(x)
         best.update(x, targeted_dlr(logits, oracle.y, targets[0]), logits.argmax(dim=1) != oracle.y)
         rounds = (

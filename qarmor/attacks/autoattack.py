@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from qarmor.attacks import checks
@@ -109,12 +110,12 @@ class AutoAttack(BaseAttack):
             if (kept := oracle.journal.read(name)) is not None:
                 best.x, best.loss, best.wrong = (kept[part].to(x.device) for part in ("x", "loss", "wrong"))
                 continue
-            which = (~best.wrong if number else best.wrong | ~best.wrong).nonzero().flatten()
+            # images that were wrong when clean take part in the first, since attacks are transferred
+            which = (~best.wrong).nonzero().flatten() if number else torch.arange(len(x), device=x.device)
             oracle.journal.tell(name, int((~best.wrong).sum()), number / len(suite))
             if len(which):
-                part = oracle.subset(which)
-                found = attack._perturb(part, x[which], ball.subset(which), streams.subset(which).branch(name))
-                found = ball.subset(which).project(found.detach())
+                part, within = oracle.subset(which), ball.subset(which)
+                found = within.project(attack._perturb(part, x[which], within, streams.subset(which).branch(name)).detach())
                 best.put(which, found, *part.judge(found, loss))
             oracle.journal.keep(name, {"x": best.x, "loss": best.loss, "wrong": best.wrong})
         return best.x

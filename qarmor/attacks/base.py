@@ -68,7 +68,7 @@ class Oracle:
         """``y`` is int64 ``(B,)``; ``top_label`` the largest label of the whole call, known on the host."""
         self.y, self.journal = y, journal
         self._model, self._top_label = model, top_label
-        self._positions = torch.arange(len(y), device=y.device)  # in the batch, for subsets
+        self._positions: Tensor | None = None  # in the batch, of a subset
         self._bad_logits = torch.zeros_like(y, dtype=torch.bool)
         self._bad_gradients = torch.zeros_like(self._bad_logits)
         self._classes = 0
@@ -83,7 +83,8 @@ class Oracle:
     def subset(self, which: Tensor) -> Oracle:
         """The oracle of some of the images: ``which`` is bool ``(B,)`` or int64 positions. What it finds unsound, it reports here."""
         part = copy.copy(self)
-        part.y, part._positions = self.y[which], self._positions[which]
+        whole = torch.arange(len(self.y), device=self.y.device) if self._positions is None else self._positions
+        part.y, part._positions = self.y[which], whole[which]
         return part
 
     def logits(self, x: Tensor) -> Tensor:
@@ -92,19 +93,18 @@ class Oracle:
         Raises:
             TypeError, ValueError: the model returned something else, or too few classes for the labels.
         """
-        logits = self._model(x.clone())
-        if not isinstance(logits, Tensor) or not logits.is_floating_point():
-            raise TypeError(f"the model must return a float tensor of logits, it returned {_described(logits)}")
-        if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-            raise ValueError(f"the model must return logits ({len(x)}, K) with K at least 2 for {len(x)} images, it returned {_described(logits)}")
+        logits = checks.logits_of(self._model, x, "the model")
         if self._top_label >= logits.shape[1]:
             raise ValueError(f"y holds label {self._top_label}, but the model has only {logits.shape[1]} classes, counted from 0")
         self._classes = logits.shape[1]
         self._note(self._bad_logits, ~logits.detach().isfinite().all(dim=1))
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits
 
     def _note(self, where: Tensor, bad: Tensor) -> None:
-        where[self._positions] |= bad
+        if self._positions is None:
+            where |= bad
+        else:
+            where[self._positions] |= bad
 
     def judge(self, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """The loss ``(B,)`` and whether the model is wrong ``(B,)``, by argmax as in scoring."""
@@ -238,6 +238,10 @@ class BaseAttack(ABC):
         """Hyperparameters by name, as written into a row. ``batch_size`` is not among them: it changes a result by rounding only."""
         return self.options
 
+    def for_classes(self, classes: int) -> BaseAttack:
+        """The attack that runs on a model of ``classes`` classes: itself, but for one that depends on their number."""
+        return self
+
     def __repr__(self) -> str:
         options = {**self.options, "batch_size": self.batch_size}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in options.items())})"
@@ -294,7 +298,7 @@ class BaseAttack(ABC):
         top_label = int(y.max())
         mark = "" if checkpoint is None else mark_of(self.name, self.parameters, model, {"x": x, "y": y, "eps": radii}, seed, self.batch_size)
         folder = None if checkpoint is None else Path(checkpoint)
-        with _undisturbed(model, x.device, seed):
+        with undisturbed(model, x.device, seed):
             results = []
             for first in range(0, len(x), self.batch_size):
                 part = slice(first, first + self.batch_size)
@@ -318,7 +322,7 @@ class BaseAttack(ABC):
         found = self._perturb(oracle, x, ball, Streams(seed, torch.arange(first, first + len(x))))
         oracle.close(first)
         if not isinstance(found, Tensor) or found.shape != x.shape:
-            raise ValueError(f"attack {self.name!r} must return images of shape {tuple(x.shape)}, it returned {_described(found)}")
+            raise ValueError(f"attack {self.name!r} must return images of shape {tuple(x.shape)}, it returned {checks.described(found)}")
         found = found.detach().to(x)
         if found.isnan().any():
             raise ValueError(f"attack {self.name!r} returned NaN: its _perturb has a defect")
@@ -327,12 +331,8 @@ class BaseAttack(ABC):
         return found
 
 
-def _described(value: object) -> str:
-    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-
-
 @contextmanager
-def _undisturbed(model: nn.Module, device: torch.device, seed: int) -> Iterator[None]:
+def undisturbed(model: nn.Module, device: torch.device, seed: int) -> Iterator[None]:
     """Eval mode, recording allowed and seeded generators inside; every submodule's mode and the global generators as before afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     devices = {device, *(parameter.device for parameter in model.parameters())}

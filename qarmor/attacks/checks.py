@@ -128,3 +128,22 @@ def bounds(x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     lo = rounded(_sum(exact, -radius, math.inf).clamp(min=0), x.dtype, math.inf)
     hi = rounded(_sum(exact, radius, -math.inf).clamp(max=1), x.dtype, -math.inf)
     return lo.to(x.device), hi.to(x.device)
+
+
+def described(value: object) -> str:
+    """Dtype and shape of a tensor, the type of anything else, for messages."""
+    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def logits_of(model: nn.Module, x: Tensor, called: str) -> Tensor:
+    """Logits ``(B, K)``, at least float32, of ``model``, which is handed a copy of ``x`` and is ``called`` so where it is at fault.
+
+    Raises:
+        TypeError, ValueError: the model returned something else.
+    """
+    logits = model(x.clone())
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        raise TypeError(f"{called} must return a float tensor of logits, it returned {described(logits)}")
+    if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        raise ValueError(f"{called} must return logits ({len(x)}, K) with K at least 2 for {len(x)} images, it returned {described(logits)}")
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -10,26 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from qarmor.attacks import checks
+from qarmor.attacks.checks import logits_of
 from qarmor.types import Classifier, frozen
 
 
 def is_stochastic(model: nn.Module) -> bool:
     """Whether ``model`` declares itself random: a ``Classifier`` whose ``stochastic`` is True."""
     return isinstance(model, Classifier) and model.stochastic
-
-
-def logits_of(model: nn.Module, x: Tensor, called: str) -> Tensor:
-    """Logits ``(B, K)``, at least float32, of ``model``, which is handed a copy of ``x`` and is ``called`` so where it is at fault.
-
-    Raises:
-        TypeError, ValueError: the model returned something else.
-    """
-    logits = model(x.clone())
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        raise TypeError(f"{called} must return a float tensor of logits, it returned {type(logits).__name__}")
-    if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        raise ValueError(f"{called} must return logits ({len(x)}, K) with K at least 2 for {len(x)} images, it returned {tuple(logits.shape)}")
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def same_classes(logits: Sequence[Tensor], names: Sequence[str]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, final
 
 from torch import Tensor, nn
 
 from qarmor.attacks import checks
-from qarmor.attacks.ensemble import is_stochastic, logits_of
+from qarmor.attacks.base import BaseAttack
+from qarmor.attacks.checks import logits_of
+from qarmor.attacks.ensemble import is_stochastic
 from qarmor.types import Attack, Classifier, frozen
 
 
@@ -85,6 +87,14 @@ class Wrapper(ABC):
         """Name of the inner attack, the wrapper's hyperparameters, and the inner attack's: what ``built`` takes."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**own, "attack": self.attack.name, **self.attack.parameters}
+
+    def for_classes(self, classes: int) -> Self:
+        """The wrapper around what the inner attack is on the model that it is handed, for one of ``classes`` classes."""
+        inner = self.attack
+        return replace(self, attack=inner.for_classes(self._classes_inside(classes))) if isinstance(inner, BaseAttack | Wrapper) else self
+
+    def _classes_inside(self, classes: int) -> int:
+        return classes
 
     @classmethod
     def built(cls, *, attack: str = "pgd", **options: Any) -> Self:

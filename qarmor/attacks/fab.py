@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qarmor.attacks import checks
 from qarmor.attacks.base import Ball, BaseAttack, Best, Oracle, per_image
-from qarmor.attacks.losses import margin
+from qarmor.attacks.losses import likeliest_wrong, margin
 from qarmor.attacks.projection import step_to_hyperplane
 from qarmor.attacks.streams import Streams
 
@@ -71,8 +71,7 @@ class _Boundary(BaseAttack):
             return
         z = x[who]
         if start is not None:
-            shift = 2 * start.subset(who).uniform(*x.shape[1:]).to(x) - 1
-            z = (z + 0.5 * ball.eps[who] * shift / per_image(shift.flatten(1).abs().amax(1).clamp(min=1e-12), x)).clamp(0, 1)
+            z = (z + 0.5 * ball.eps[who] * start.subset(who).surface(*x.shape[1:]).to(x)).clamp(0, 1)
         nearest, distance = z, torch.full((len(who),), torch.inf, dtype=x.dtype, device=x.device)
         for done in range(self.steps):
             if done % _PERIOD == 0:
@@ -160,9 +159,7 @@ class FABTargeted(_Boundary):
 
     def _perturb(self, oracle: Oracle, x: Tensor, ball: Ball, streams: Streams) -> Tensor:
         best, logits = self._start(oracle, x, ball)
-        wrong_logits = logits.scatter(1, oracle.y[:, None], -torch.inf)
-        ranked = wrong_logits.topk(min(self.targets, oracle.classes - 1), dim=1).indices
-        for rank, targets in enumerate(ranked.unbind(1)):
+        for rank, targets in enumerate(likeliest_wrong(logits, oracle.y, self.targets)):
             for restart in range(self.restarts):
                 self._walk(oracle, x, ball, best, streams.branch(f"target {rank}, restart {restart}") if restart else None, targets)
         return best.x

@@ -22,6 +22,7 @@ class Check:
         severity: ``"error"`` where a number could not be trusted, ``"warning"`` where it needs a remark.
         explanation: a sentence: what is the case, and what it means for numbers.
         remedy: what to do, without a full stop.
+        gradients: whether it matters only to an attack that follows gradients.
     """
 
     code: str
@@ -29,6 +30,7 @@ class Check:
     severity: Severity
     explanation: str
     remedy: str
+    gradients: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ CHECKS: Mapping[str, Check] = table(
             "error",
             "The logits do not depend on the images as far as autograd can see, so a gradient attack has nothing to follow.",
             "remove detach, no_grad and trips through numpy, ask your library for input gradients, or attack with square",
+            gradients=True,
         ),
         Check(
             "non-finite-gradient",
@@ -111,6 +114,7 @@ CHECKS: Mapping[str, Check] = table(
             "error",
             "The source's gradient for the images is not finite on at least one of them, so a gradient attack on it may have failed.",
             "guard square roots, logarithms and divisions where they meet zero",
+            gradients=True,
         ),
         Check(
             "zero-gradient",
@@ -119,6 +123,7 @@ CHECKS: Mapping[str, Check] = table(
             "The source's gradient for the images is exactly zero on some of them, so a gradient attack has nothing to follow there and the accuracy "
             "under it says little about robustness.",
             "replace rounding, thresholds and counting by something smooth for the attack, or attack with square",
+            gradients=True,
         ),
         Check(
             "gradient-mismatch",
@@ -127,6 +132,7 @@ CHECKS: Mapping[str, Check] = table(
             "The source's gradient for the images is not the slope of its logits as finite differences measure it, so it leads a gradient attack "
             "astray.",
             "look for detached branches, rounded inputs, backward passes of your own and half precision, or attack with square",
+            gradients=True,
         ),
         Check(
             "saturated",
@@ -135,6 +141,7 @@ CHECKS: Mapping[str, Check] = table(
             "The source's logits are so far apart that the gradient of cross-entropy underflows to zero on some images where that of the margin does "
             "not, so an attack on cross-entropy is blind there and overstates robustness.",
             'attack with loss="margin" or "dlr"',
+            gradients=True,
         ),
         Check(
             "stochastic",

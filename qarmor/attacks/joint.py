@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from qarmor.attacks import checks
-from qarmor.attacks.ensemble import is_stochastic, logits_of, same_classes
+from qarmor.attacks.checks import logits_of
+from qarmor.attacks.ensemble import is_stochastic, same_classes
 from qarmor.attacks.eot import Wrapper
 from qarmor.types import Classifier, frozen
 
@@ -111,6 +112,9 @@ class Joint(Wrapper):
     """
 
     prefix: ClassVar[str] = "joint"
+
+    def _classes_inside(self, classes: int) -> int:
+        return 2
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, eps: float | Tensor, *, seed: int = 0) -> Tensor:
         """Adversarial images; arguments, result and errors as of the inner attack.

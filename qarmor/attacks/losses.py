@@ -63,4 +63,10 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)  # as the authors' code: equal logits give 0, not NaN
 
 
+def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> tuple[Tensor, ...]:
+    """The ``count`` wrong classes with the largest logits, or all K - 1 if those are fewer: int64 ``(B,)`` each, the likeliest first."""
+    ranked = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return ranked[:, : min(count, logits.shape[1] - 1)].unbind(1)
+
+
 LOSSES: Mapping[str, Loss] = MappingProxyType({"ce": ce, "margin": margin, "dlr": dlr})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from qarmor.attacks import checks
-from qarmor.attacks.base import BaseAttack, Oracle, _undisturbed
+from qarmor.attacks.base import BaseAttack, Oracle, undisturbed
 from qarmor.attacks.ensemble import is_stochastic
 from qarmor.attacks.eot import EOT, Wrapper
 from qarmor.attacks.findings import CHECKS, Finding
@@ -69,7 +69,7 @@ def preflight(model: nn.Module, x: Tensor, y: Tensor, *, images: int = 8, gradie
         raise ValueError("x is empty: preflight needs at least one image")
     generator = torch.Generator().manual_seed(seed)
     some = torch.randperm(len(x), generator=generator)[:images].to(x.device)
-    with _undisturbed(model, x.device, seed), _full_precision():
+    with undisturbed(model, x.device, seed), _full_precision():
         probe = _Probe(model, x[some].clone(), y[some].clone(), int(y.max()), generator)
         found, usable = _outputs(probe, is_stochastic(model))
         if gradients and usable:
@@ -84,14 +84,13 @@ def needs_gradient(attack: Attack) -> bool:
     return not isinstance(attack, BaseAttack) or attack.needs_gradient
 
 
-def preflight_for(attack: Attack, model: nn.Module, x: Tensor, y: Tensor) -> tuple[Finding, ...]:
-    """``preflight`` without what does not matter to ``attack``: gradients, if it needs none, and declared randomness, if it averages."""
-    found = preflight(model, x, y, gradients=needs_gradient(attack))
-    averages = False
+def concerning(attack: Attack, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Of what ``preflight`` found what matters to ``attack``: no gradients, if it follows none, and no declared randomness, if it averages."""
+    follows, averages = needs_gradient(attack), False
     while isinstance(attack, Wrapper):
         averages |= isinstance(attack, EOT)
         attack = attack.attack
-    return tuple(finding for finding in found if not (averages and finding.check.code == "stochastic"))
+    return tuple(one for one in findings if (follows or not one.check.gradients) and not (averages and one.check.code == "stochastic"))
 
 
 @final

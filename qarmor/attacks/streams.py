@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import final
 
 import torch
@@ -67,7 +66,7 @@ class Streams:
         words = mix(self._keys[:, None] + counter * _signed(_GOLDEN))
         return (_shifted(words, 11).double() * 2.0**-53).reshape(-1, *shape)
 
-    def normal(self, *shape: int) -> Tensor:
-        """The next standard normal numbers of every stream: float64 ``(B, *shape)`` on the CPU (Box & Muller 1958)."""
-        radius, angle = self.uniform(2, *shape).unbind(1)
-        return (-2 * torch.log1p(-radius)).sqrt() * (2 * math.pi * angle).cos()
+    def surface(self, *shape: int) -> Tensor:
+        """The next points of the surface of the cube [-1, 1]: float64 ``(B, *shape)`` on the CPU, each with some number at 1 or -1."""
+        shift = 2 * self.uniform(*shape) - 1
+        return shift / shift.flatten(1).abs().amax(1).clamp(min=1e-12).reshape(-1, *[1] * len(shape))

@@ -176,23 +176,17 @@ def _measure(
     save: Path | None,
 ) -> "tuple[Rows, dict[str, Comparison]]":
     """Rows of everything, those of the attacker who knows the detector last, and the paper's counts where it has any."""
-    import torch
-
     from qarmor import data
     from qarmor.evaluation import detection
 
     test = data.load(dataset).test
     n = min(_IMAGES, len(test) // 3) if images is None else images
-    clean, target, held_out = usage(lambda: detection.split(test, n, n, seed))
     names = list(networks) if source == "both" else [list(networks)[_SOURCES.index(source)]]
-    made = {name: detection.mixture({name: networks[name]}, target, attacks, seed) for name in names}
-    made["+".join(networks)] = detection.joint_mixture(networks, target, attacks, seed)
-    seen = {"clean": detection.observe(networks, clean), "held-out": detection.observe(networks, held_out)}
-    attacked = {name: detection.observe_attacked(networks, part) for name, part in made.items()}
-    rows = detection.evaluate_detection(seen["clean"], list(attacked.values()), seen["held-out"], false_positive_rate=rate)
+    usage(lambda: detection.split(test, n, n, seed))  # before the attacks, which take long
+    found = detection.measure(networks, test, attacks, attacks, n, seed, image_seed=seed, sources=names, false_positive_rate=rate)
     if save is not None:
-        x = {name: torch.cat([part.x for part in mixed.values()]) for name, mixed in made.items()}
-        _save(save, {**seen, **attacked}, {"clean": clean.x, "held-out": held_out.x, **x})
+        _save(save, found.seen, found.x)
+    rows = found.rows
     paper = detection.beside_paper(rows, dataset, *map(_known_as, models)) if source != "second" else {}
     return rows, paper
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qarmor.attacks.autoattack import AutoAttack
 from qarmor.attacks.base import BaseAttack
-from qarmor.attacks.findings import refuse_errors
+from qarmor.attacks.eot import Wrapper
+from qarmor.attacks.findings import Finding, refuse_errors
 from qarmor.attacks.journal import Progress
-from qarmor.attacks.preflight import needs_gradient, preflight_for
+from qarmor.attacks.preflight import concerning, needs_gradient, preflight
 from qarmor.evaluation.checks import check_attack, check_images, check_seed, checked_eps, one_network
 from qarmor.evaluation.flags import gradient_flags
 from qarmor.evaluation.predict import BATCH_SIZE, Network, evaluating, gradient_norms, placement, predict, prepare
@@ -104,15 +104,39 @@ def craft(
     check_attack(attack)
     check_seed(seed)
     radius = checked_eps(eps, images)
-    network = prepare(label, module, images, batch_size)
-    return craft_prepared(
-        network, gradient_norms(network, images, batch_size), images, attack, radius, seed, batch_size, checkpoint=checkpoint, on_progress=on_progress
-    )
+    looked = look_at(prepare(label, module, images, batch_size), images, batch_size)
+    return craft_prepared(looked, images, attack, radius, seed, batch_size, checkpoint=checkpoint, on_progress=on_progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A prepared network and what was seen of it as one to attack: looked at once, whatever the number of attacks.
+
+    Attributes:
+        network: name, frozen module and clean predictions.
+        norms: float32 ``(N,)``, see ``Adversarials.gradient_norms``.
+        findings: of ``attacks.preflight``, on a few of the images.
+    """
+
+    network: Network
+    norms: Tensor
+    findings: tuple[Finding, ...]
+
+    def some(self, which: Tensor) -> Source:
+        """The same for those of the images ``which``, bool ``(N,)`` or positions."""
+        network = replace(self.network, clean_predictions=self.network.clean_predictions[which])
+        return Source(network, self.norms[which], self.findings)
+
+
+def look_at(network: Network, images: Images, batch_size: int = BATCH_SIZE) -> Source:
+    """Gradients on all of ``images`` and ``preflight`` on a few of them."""
+    device, dtype = placement(network.model, images.x)
+    findings = preflight(network.model, images.x.to(device, dtype), images.y.to(device))
+    return Source(network, gradient_norms(network, images, batch_size), findings)
 
 
 def craft_prepared(
-    network: Network,
-    norms: Tensor,
+    source: Source,
     images: Images,
     attack: Attack,
     eps: float | Tensor,
@@ -122,14 +146,15 @@ def craft_prepared(
     checkpoint: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Adversarials:
-    """``craft`` with arguments that have been checked and a network that has been prepared, for callers that attack it more than once."""
+    """``craft`` with arguments that have been checked and a network that has been looked at, for callers that attack it more than once."""
+    network, norms = source.network, source.norms
     device, dtype = placement(network.model, images.x)
     # Copies, so that an attack that writes into its arguments changes neither the images nor what it is measured against.
     x, y = images.x.to(device, dtype, copy=True), images.y.to(device, copy=True)
     radius = eps.to(device, dtype, copy=True) if isinstance(eps, Tensor) else eps
     moves = bool(eps.any()) if isinstance(eps, Tensor) else eps > 0
-    flags = _flags(network, norms, x, y, attack, images.name) if moves else ()
-    if isinstance(attack, AutoAttack):
+    flags = _flags(source, attack, images.name) if moves else ()
+    if isinstance(attack, BaseAttack | Wrapper):
         attack = attack.for_classes(network.classes)  # a row names the suite that ran
     with evaluating(network.model):
         if isinstance(attack, BaseAttack):
@@ -142,10 +167,10 @@ def craft_prepared(
     return Adversarials(adversarial, images, network.name, attack.name, parameters, eps, seed, norms, clean, predictions, flags)
 
 
-def _flags(network: Network, norms: Tensor, x: Tensor, y: Tensor, attack: Attack, images: str) -> tuple[str, ...]:
+def _flags(source: Source, attack: Attack, images: str) -> tuple[str, ...]:
     """Flags of a source that can be attacked: of its gradients on all images, if the attack follows them, and warnings of ``preflight`` on a few."""
-    warnings = refuse_errors(f"network {network.name!r} on images {images!r}", preflight_for(attack, network.model, x, y))
-    return (*(gradient_flags(norms) if needs_gradient(attack) else ()), *(finding.check.code for finding in warnings))
+    warnings = refuse_errors(f"network {source.network.name!r} on images {images!r}", concerning(attack, source.findings))
+    return (*(gradient_flags(source.norms) if needs_gradient(attack) else ()), *(finding.check.code for finding in warnings))
 
 
 def _checked(returned: object, images: Images, attack: str, eps: float | Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from qarmor.evaluation.checks import check_attack, check_images, check_networks, check_seed, checked_grid
-from qarmor.evaluation.craft import craft_prepared
-from qarmor.evaluation.predict import gradient_norms, predict, prepare
+from qarmor.evaluation.craft import craft_prepared, look_at
+from qarmor.evaluation.predict import predict, prepare
 from qarmor.types import Attack, Images
 
 
@@ -66,7 +66,7 @@ def probabilities_against_eps(
     curves = {}
     for name, module in models.items():
         network = prepare(name, module, image)
-        norms = gradient_norms(network, image)
-        attacked = [craft_prepared(network, norms, image, attack, eps, seed).x for eps in grid]
+        source = look_at(network, image)
+        attacked = [craft_prepared(source, image, attack, eps, seed).x for eps in grid]
         curves[name] = predict(network.model, torch.cat(attacked), name=name).cpu().double().softmax(1)
     return ProbabilityCurves(image.name, int(image.index[0]), int(image.y[0]), attack.name, grid, seed, curves)

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from qarmor.evaluation.checks import check_attack, check_images, check_networks, check_seed, checked_grid
-from qarmor.evaluation.craft import Adversarials, craft_prepared
+from qarmor.evaluation.craft import Adversarials, craft_prepared, look_at
 from qarmor.evaluation.flags import flag
-from qarmor.evaluation.predict import BATCH_SIZE, Network, gradient_norms, majority, predict, prepare
+from qarmor.evaluation.predict import BATCH_SIZE, Network, majority, predict, prepare
 from qarmor.evaluation.statistics import wilson
 from qarmor.types import Attack, Images, Row, Rows
 
@@ -95,9 +95,9 @@ def transfer(
     rows = clean_rows(judged, images)
     total = len(sources) * len(grid)
     for number, name in enumerate(sources):
-        norms = gradient_norms(networks[name], images, batch_size)
+        source = look_at(networks[name], images, batch_size)
         for done, eps in enumerate(grid, start=number * len(grid) + 1):
-            rows.extend(_attacked_rows(judged, craft_prepared(networks[name], norms, images, attack, eps, seed, batch_size), batch_size))
+            rows.extend(_attacked_rows(judged, craft_prepared(source, images, attack, eps, seed, batch_size), batch_size))
             if on_progress is not None:
                 on_progress(done, total, f"{attack.name} on {name}, eps {eps:g}")
     return flag(rows)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from qarmor.evaluation.checks import check_images, one_network
-from qarmor.evaluation.craft import craft
-from qarmor.types import Attack, Images, frozen
+from qarmor.evaluation.checks import check_attack, check_images, check_seed, one_network
+from qarmor.evaluation.craft import craft_prepared, look_at
+from qarmor.evaluation.predict import prepare
+from qarmor.types import Attack, Images
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +44,15 @@ def smallest_successful_attack(
         raise ValueError(f"largest must be above 0 and at most 1 (the pixel range), got {largest!r}")
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
         raise ValueError(f"steps must be a whole number, 0 or more, got {steps!r}")
-    model = {name: frozen(module)}
+    check_attack(attack)
+    check_seed(seed)
+    looked = look_at(prepare(name, module, images), images)
     low = torch.zeros(len(images), dtype=torch.float64, device=images.x.device)
     high, x = torch.full_like(low, torch.inf), images.x.clone()
     left, eps = torch.arange(len(images), device=images.x.device), torch.full_like(low, largest)
     for _ in range(steps + 1):
         some = images[left]
-        made = craft(model, some, attack, eps[left].float(), seed)
+        made = craft_prepared(looked.some(left), some, attack, eps[left].float(), seed)
         norm = (made.x.double() - some.x.double()).flatten(1).abs().amax(1)
         fooled, was_wrong = ~made.source_adversarial_correct, ~made.source_clean_correct
         better = fooled & (norm < high[left])

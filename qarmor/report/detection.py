@@ -96,7 +96,6 @@ def _rated(about: Reader) -> Rated:
     if by not in BY:
         raise bad(about.path, f"{about.place('by')} should be one of {', '.join(BY)}, got {by!r}")
     value, low, high = (about.required(field) for field in ("value", "low", "high"))
-    n = _counted(about, "n")
     return Rated(
         about.name("metric"),
         about.text("source"),
@@ -108,22 +107,12 @@ def _rated(about: Reader) -> Rated:
         low,
         high,
         about.count("successes"),
-        n,
+        about.whole("n"),
     )
 
 
 def _published(about: Reader) -> Published:
-    n = _counted(about, "n")
-    if not n:
-        raise bad(about.path, f"{about.place('n')} should be 1 or more, got 0")
-    return Published(about.name("metric"), _counted(about, "successes"), n, about.required("low"), about.required("high"))
-
-
-def _counted(about: Reader, field: str) -> int:
-    value = about.count(field)
-    if value is None or value < 0:
-        raise bad(about.path, f"{about.place(field)} should be a whole number, 0 or more, got {value}")
-    return value
+    return Published(about.name("metric"), about.whole("successes"), about.whole("n", 1), about.required("low"), about.required("high"))
 
 
 def _curve(about: Reader) -> Curve:

@@ -165,22 +165,11 @@ def _setting(about: Reader) -> Setting:
 
 
 def _shots(about: Reader) -> Shots:
-    points = tuple((_positive(one, "shots"), rate(one)) for one in about.each("points"))
-    needed = None if about.number("needed") is None else _positive(about, "needed")
+    points = tuple((one.whole("shots", 1), rate(one)) for one in about.each("points"))
+    needed = None if about.number("needed") is None else about.whole("needed", 1)
     return Shots(about.required("exact"), about.required("wanted"), needed, about.number("majority"), about.count("n"), points)
 
 
-def _positive(about: Reader, field: str) -> int:
-    value = about.count(field)
-    if value is None or value < 1:
-        raise bad(about.path, f"{about.place(field)} should be a whole number, 1 or more, got {value}")
-    return value
-
-
 def _certificate(about: Reader) -> Certificate:
-    counts = {field: about.count(field) for field in ("n", "violations")}
-    for field, value in counts.items():
-        if value is None or value < 0:
-            raise bad(about.path, f"{about.place(field)} should be a whole number, 0 or more, got {value}")
-    n, violations = counts["n"] or 0, counts["violations"] or 0
-    return Certificate(about.name("name"), about.number("median"), about.number("low"), about.number("high"), n, violations)
+    median, low, high = (about.number(field) for field in ("median", "low", "high"))
+    return Certificate(about.name("name"), median, low, high, about.whole("n"), about.whole("violations"))

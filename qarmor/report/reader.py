@@ -118,6 +118,13 @@ class Reader:
             raise self.wrong(field, "a whole number")
         return None if value is None else int(value)
 
+    def whole(self, field: str, least: int = 0) -> int:
+        """A whole number of at least ``least`` that must be there."""
+        value = self.count(field)
+        if value is None or value < least:
+            raise bad(self.path, f"{self.place(field)} should be a whole number, {least} or more, got {value}")
+        return value
+
     def items(self, field: str) -> list[Any]:
         """A list; empty for null."""
         value = self.value.get(field)

@@ -27,7 +27,7 @@ from qarmor.types import Row, Rows
 
 log = logging.getLogger("qarmor.studies")
 _ROWS = ("clean", "score", "shots", "certify", "detect")
-SHOWN = (*_ROWS, "perturbations", "probabilities", "resources")
+_SHOWN = (*_ROWS, "perturbations", "probabilities", "resources")
 
 
 def done(folder: Folder) -> dict[str, Task]:
@@ -139,7 +139,7 @@ def _history(path: Path) -> dict[str, Any]:
 
 def _section(folder: Folder, name: str, section: sections.Section, finished: Mapping[str, Task]) -> dict[str, Any]:
     uses = [(task, role) for plan in folder.plans for task in plan.tasks.values() for where, role in task.roles if where == name]
-    shown = ("train", "import") if isinstance(section, sections.Training) else SHOWN
+    shown = ("train", "import") if isinstance(section, sections.Training) else _SHOWN
     keys = dict.fromkeys(task.key for task, _ in uses if task.kind in shown)
     ready = sum(key in finished for key in keys)
     missing = isinstance(section, sections.Missing)

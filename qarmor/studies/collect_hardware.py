@@ -14,6 +14,7 @@ from qarmor.evaluation.detection.observations import Observations
 from qarmor.evaluation.detection.paper import beside_paper
 from qarmor.evaluation.detection.rates import measurements as detected
 from qarmor.studies import sections
+from qarmor.studies.planner import seed_suffix_of
 from qarmor.studies.store import Store
 from qarmor.studies.task import Task
 from qarmor.studies.tasks.common import read_tensors
@@ -55,8 +56,7 @@ def _noise(store: Store, here: Sequence[Use], finished: Mapping[str, Task]) -> l
             continue
         noise = made.spec["noise"] if made.kind == "noise" else None
         label = task.spec["target"]
-        # the seed comes last in the name of a network
-        base = label if noise is None else label.replace(f", {noise['kind']} {noise['rate']:g}, {noise['where']}", "")
+        base = label if noise is None else made.context["base"] + seed_suffix_of(label)
         entry = found.setdefault(
             (task.dataset, label),
             {"dataset": task.dataset, "network": base, "label": label, "noise": noise, "clean": None, "attacked": [], "shots": None},
@@ -116,7 +116,7 @@ def noise_of(finished: Mapping[str, Task], task: Task) -> tuple[str, str, float]
     if made is None or made.kind != "noise" or made.spec["noise"]["where"] != "layer":
         return None
     noise = made.spec["noise"]
-    return task.spec["target"].split(", ", 1)[0], noise["kind"], noise["rate"]
+    return made.context["base"], noise["kind"], noise["rate"]
 
 
 def measurements(store: Store, task: Task, end: str) -> list[Measurement]:

@@ -77,12 +77,16 @@ def _transfer(planner: Planner, name: str, section: sections.Transfer, seed: int
 
 
 def _white_box(planner: Planner, name: str, section: sections.WhiteBox | sections.Frontier, seed: int) -> None:
-    images = planner.images(section.images)
     for network in planner.here(section.networks):
-        planner.clean(network, images, seed, name)
-        for attack in section.attacks:
-            for eps in planner.study.grid(section.eps):
-                planner.score(planner.craft(network, attack, eps, images, seed, name), network, network, images, seed, name)
+        _directly(planner, name, section, network, seed)
+
+
+def _directly(planner: Planner, name: str, section: sections.WhiteBox | sections.Frontier | sections.Noisy, network: str, seed: int) -> None:
+    """One network under the section's attacks on itself; judging it brings its clean images along."""
+    images = planner.images(section.images)
+    for attack in section.attacks:
+        for eps in planner.study.grid(section.eps):
+            planner.score(planner.craft(network, attack, eps, images, seed, name), network, network, images, seed, name)
 
 
 def _perturbations(planner: Planner, name: str, section: sections.Perturbations, seed: int) -> None:
@@ -133,10 +137,7 @@ def _noise(planner: Planner, name: str, section: sections.Noisy, seed: int) -> N
         for label in [network, *(planner.noise(network, setting) for setting in settings)]:
             planner.clean(label, planner.images(None), seed, name)
             _shots(planner, name, label, [], images, seed)
-            for attack in section.attacks:
-                for eps in planner.study.grid(section.eps):
-                    planner.clean(label, images, seed, name)
-                    planner.score(planner.craft(label, attack, eps, images, seed, name), label, label, images, seed, name)
+            _directly(planner, name, section, label, seed)
 
 
 def _shots(planner: Planner, name: str, label: str, shots: list[int], images: dict[str, Any], seed: int) -> None:

@@ -35,7 +35,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "noise": ("qarmor.studies.tasks.hardware", "qarmor.circuits.noise", "qarmor.models.qvc"),
     "shots": ("qarmor.studies.tasks.hardware", "qarmor.evaluation.shots", "qarmor.models.shots"),
     "certify": ("qarmor.studies.tasks.hardware", "qarmor.evaluation.certificates"),
-    "detect": ("qarmor.studies.tasks.detect", "qarmor.evaluation.detection.rates"),
+    "detect": ("qarmor.studies.tasks.detect", "qarmor.evaluation.detection.measure"),
 }
 KINDS = tuple(MODULES)
 
@@ -94,7 +94,7 @@ class Planner:
             raise self._fail(f"attacks.{label}{named}", error) from error
         except Exception as error:  # whatever someone else's factory raises
             raise self._fail(f"attacks.{label}", _blamed(entry.attack or label, error)) from error
-        if isinstance(attack, attacks.AutoAttack):
+        if isinstance(attack, attacks.BaseAttack | attacks.Wrapper):
             attack = attack.for_classes(len(self.data.classes))
         if attack.parameters.get("loss") == "dlr" and len(self.data.classes) < 3:
             raise self._fail(f"attacks.{label}.loss", ValueError(f"dlr needs three classes or more, {self.name} has {len(self.data.classes)}"))
@@ -102,7 +102,7 @@ class Planner:
 
     def structure(self, label: str, seed: int) -> nn.Module:
         """The network without its weights, to see that it can be; for a ready-made one, the network."""
-        if label in self.noisy:
+        if label in self.noisy and label not in self.structures:
             pixels = math.prod(self.data.shape)
             self.structures[label] = models.Quadratic(torch.empty(len(self.data.classes), pixels, pixels, device="meta"))
         if label not in self.structures:
@@ -230,6 +230,7 @@ class Planner:
         seconds = costs.noise_seconds(structure, len(self.data.classes))
         fields = {"noise": noise, "pixels": math.prod(self.data.shape)}
         task = self.task("noise", f"noise of {shown}", fields, {"network": made.key}, seconds=seconds, memory=costs.memory(structure, self.data))
+        task = dataclasses.replace(task, context={**self.context, "base": base})
         words = f"{with_seed(base, seed)} with {noise['kind']} {noise['rate']:g} ({noise['where']})"
         about = {
             "seed": seed,

@@ -36,25 +36,34 @@ class _Section(Part):
     paper: list[PaperNumber] = Field(default_factory=list)
 
 
-class Transfer(_Section):
-    """Every source attacked at every eps, all targets judged on the outcome. ``eps`` and ``images``: a name of the study's tables, or values."""
+class _Attacked(_Section):
+    """``eps`` and ``images``: a name of the study's tables, or values."""
+
+    attacks: list[Name] = Field(min_length=1)
+    eps: str | list[Eps]
+    images: str | Count
+
+
+class Transfer(_Attacked):
+    """Every source attacked at every eps, all targets judged on the outcome."""
 
     kind: Literal["transfer"]
     sources: list[Name] = Field(min_length=1)
     targets: list[Name] = Field(min_length=1)
-    attacks: list[Name] = Field(min_length=1)
-    eps: str | list[Eps]
-    images: str | Count
 
 
-class WhiteBox(_Section):
-    """Every network attacked directly: source and target in one. ``eps`` and ``images`` as in ``Transfer``."""
+class WhiteBox(_Attacked):
+    """Every network attacked directly: source and target in one."""
 
     kind: Literal["white-box"]
     networks: list[Name] = Field(min_length=1)
-    attacks: list[Name] = Field(min_length=1)
-    eps: str | list[Eps]
-    images: str | Count
+
+
+class Frontier(_Attacked):
+    """Clean accuracy against accuracy under attack, a point a network."""
+
+    kind: Literal["frontier"]
+    networks: list[Name] = Field(min_length=1)
 
 
 class Clean(_Section):
@@ -154,16 +163,6 @@ class Detection(_Section):
     eps: Annotated[list[Eps], Field(min_length=2, max_length=2)]
     images: str | Count
     false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
-
-
-class Frontier(_Section):
-    """Clean accuracy against accuracy under attack, a point a network."""
-
-    kind: Literal["frontier"]
-    networks: list[Name] = Field(min_length=1)
-    attacks: list[Name] = Field(min_length=1)
-    eps: str | list[Eps]
-    images: str | Count
 
 
 class Missing(_Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from qarmor.studies import verify_hardware
@@ -92,16 +92,8 @@ def _crafted(folder: Folder, task: Task) -> list[str]:
 
 
 def _judged(folder: Folder, task: Task) -> tuple[int, list[str]]:
-    stored = score.read_rows(folder.store, task.key)
     with tempfile.TemporaryDirectory() as name:
         job = Job(task, folder.store, Path(name), lambda text, fraction: None)
         (score.judge_clean if task.kind == "clean" else score.judge_attacked)(job)
         made = Rows.from_json((Path(name) / "rows.json").read_text(encoding="utf-8"))
-    if len(stored) != len(made):
-        return len(stored), [f"{task.label}: {len(stored)} rows are stored, {len(made)} come out"]
-    wrong = []
-    for old, new in zip(stored, made, strict=True):
-        # as JSON, since NaN (no image to judge) equals itself there
-        if Rows([replace(old, version="")]).to_json() != Rows([replace(new, version="")]).to_json():
-            wrong.append(f"{task.label}: {old.metric} is stored as {old.successes} of {old.n}, and comes out as {new.successes} of {new.n}")
-    return len(stored), wrong
+    return verify_hardware.compared(folder, task, made)

@@ -31,7 +31,7 @@ def shots(folder: Folder, task: Task) -> Found:
     with tempfile.TemporaryDirectory() as name:
         hardware.measure_with_shots(Job(task, folder.store, Path(name), lambda text, fraction: None))
         made = Rows.from_json((Path(name) / "rows.json").read_text(encoding="utf-8"))
-    return _compared(folder, task, made)
+    return compared(folder, task, made)
 
 
 def certificates(folder: Folder, task: Task) -> Found:
@@ -46,7 +46,7 @@ def certificates(folder: Folder, task: Task) -> Found:
         made += certified_rows(found, images, spec["target"], spec["eps"], certificate)
         if not torch.allclose(each, stored[certificate], rtol=1e-6, atol=1e-9):
             return len(made), [f"{task.label}: radii by {certificate} come out otherwise than stored"]
-    rows, wrong = _compared(folder, task, made)
+    rows, wrong = compared(folder, task, made)
     attacked = (stored["smallest"] > 0) & stored["smallest"].isfinite()
     norms = (stored["x"].double() - images.x.double()).flatten(1).abs().amax(1)
     right = predict(network, stored["x"]).argmax(1) == images.y
@@ -72,16 +72,18 @@ def detection(folder: Folder, task: Task) -> Found:
             wrong.append(f"{task.label}: the networks say something else of the images in {path.name} than was written down")
     attacked = [seen[name] for name in sorted(seen) if name.startswith("attacked-")]
     made = evaluate_detection(seen["clean"], attacked, seen["held-out"], false_positive_rate=task.spec["false_positive_rate"])
-    rows, differ = _compared(folder, task, made)
+    rows, differ = compared(folder, task, made)
     return rows, [*wrong, *differ]
 
 
-def _compared(folder: Folder, task: Task, made: Rows) -> Found:
+def compared(folder: Folder, task: Task, made: Rows) -> Found:
+    """The number of stored rows of a task, and what differs in those that were made again."""
     stored = score.read_rows(folder.store, task.key)
     if len(stored) != len(made):
         return len(stored), [f"{task.label}: {len(stored)} rows are stored, {len(made)} come out"]
     wrong = []
     for old, new in zip(stored, made, strict=True):
-        if Rows([replace(old, version="", key="")]).to_json() != Rows([replace(new, version="", key="")]).to_json():
+        # as JSON, since NaN (no image to judge) equals itself there
+        if Rows([replace(old, version="")]).to_json() != Rows([replace(new, version="", key=task.key)]).to_json():
             wrong.append(f"{task.label}: {old.metric} is stored as {old.successes} of {old.n}, and comes out as {new.successes} of {new.n}")
     return len(stored), wrong

@@ -130,7 +130,7 @@ def test_samples(noisy, samples) -> None:
     ("function", "error", "match"),
     [
         (lambda x: x.tolist(), TypeError, "Strange must return a float tensor of logits, it returned list"),
-        (lambda x: x[:1], ValueError, r"Strange must return logits \(8, K\) .* for 8 images, it returned \(1, 12\)"),
+        (lambda x: x[:1], ValueError, r"Strange must return logits \(8, K\) .* for 8 images, it returned torch.float32 of shape \(1, 12\)"),
         (lambda x: x[:, :1], ValueError, r"Strange must return logits \(8, K\) with K at least 2"),
     ],
 )
@@ -362,7 +362,7 @@ def test_members_of_other_classes() -> None:
         Ensemble({"a": nn.Linear(4, 3), "b": nn.Linear(4, 2)})(x)
     with pytest.raises(ValueError, match="the first model of the pair has 3 classes and the second model of the pair has 2"):
         Pair(nn.Linear(4, 3), nn.Linear(4, 2))(x)
-    with pytest.raises(ValueError, match=r"member 'b' of the ensemble must return logits \(2, K\) .* it returned \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"member 'b' of the ensemble must return logits \(2, K\) .* it returned torch.float32 of shape \(2, 1\)"):
         Ensemble({"a": nn.Linear(4, 3), "b": nn.Linear(4, 1)})(x)
 
 

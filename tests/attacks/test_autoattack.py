@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from qarmor import attacks
-from qarmor.attacks import PGD, AutoAttack
+from qarmor.attacks import PGD, AutoAttack, Joint, Pair
 from qarmor.attacks.autoattack import SUITES
 from qarmor.evaluation import craft
 from qarmor.types import Images
@@ -115,3 +115,12 @@ def test_a_row_names_the_suite_that_ran(mlp, images) -> None:
     assert made.attack == "autoattack-binary"
     assert made.parameters["version"] == "binary"
     assert made.parameters["suite"]["square"]["queries"] == 2
+
+
+def test_a_row_of_a_wrapped_suite_names_the_suite_that_ran_inside(mlp, images) -> None:
+    x, _ = images(6, classes=4)
+    pair = Pair(mlp(), mlp(seed=1))
+    y = pair(x).argmax(1)
+    made = craft(pair, Images(x, y, torch.arange(6), "set"), Joint(AutoAttack(steps=2, queries=2)), 0.1, 0)
+    assert made.attack == "joint-autoattack-binary"  # it attacks a module of two classes, whatever those of the pair
+    assert list(made.parameters["suite"]) == ["apgd-ce", "apgd-margin", "fab", "square"]

@@ -13,7 +13,7 @@ from qarmor import models
 from qarmor.attacks import PGD, Square
 from qarmor.attacks.eot import EOT
 from qarmor.attacks.findings import CHECKS, CheckError, Finding, refuse_errors
-from qarmor.attacks.preflight import STEPS, needs_gradient, preflight, preflight_for
+from qarmor.attacks.preflight import STEPS, concerning, needs_gradient, preflight
 from qarmor.testing import ATTACK_CHECKS, MODEL_CHECKS
 from qarmor.types import Classifier, frozen
 
@@ -220,8 +220,8 @@ def test_declared_randomness_is_a_warning_unless_averaged(network, batch):
     found = preflight(model, *batch)
     assert codes(found) == ["stochastic"]
     assert refuse_errors("it", found) == found
-    assert preflight_for(EOT(PGD()), model, *batch) == ()
-    assert codes(preflight_for(PGD(), model, *batch)) == ["stochastic"]
+    assert concerning(EOT(PGD()), preflight(model, *batch)) == ()
+    assert codes(concerning(PGD(), preflight(model, *batch))) == ["stochastic"]
     masked = DeclaredNoise(Then(network, torch.Tensor.detach))
     assert codes(preflight(masked, *batch)) == ["stochastic", "detached-gradient"]
 
@@ -235,9 +235,9 @@ def test_attacks_without_gradients_do_without(network, batch):
 
     assert [needs_gradient(attack) for attack in (PGD(), Other(), EOT(PGD()), Square(), EOT(Square()))] == [True] * 3 + [False] * 2
     deaf = Then(network, rounded)
-    assert preflight_for(Square(), deaf, *batch) == ()
-    assert codes(preflight_for(Other(), deaf, *batch)) == ["zero-gradient"]
-    assert codes(preflight_for(Square(), nn.Sequential(Noise(), network), *batch)) == ["random-output"]
+    assert concerning(Square(), preflight(deaf, *batch)) == ()
+    assert codes(concerning(Other(), preflight(deaf, *batch))) == ["zero-gradient"]
+    assert codes(concerning(Square(), preflight(nn.Sequential(Noise(), network), *batch))) == ["random-output"]
 
 
 def test_details_say_what_was_seen(network, batch):

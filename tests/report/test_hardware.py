@@ -273,7 +273,7 @@ def test_empty_sections_say_so(hard):
         (lambda v: _entry(v, "certificates")["certificates"][0].pop("violations"), r"violations should be a whole number, 0 or more, got None"),
         (lambda v: _entry(v, "detection")["rows"][0].update(by="day"), r"rows\[0\]\.by should be one of all, attack, eps, got 'day'"),
         (lambda v: _entry(v, "detection")["rows"][0].update(n=None), r"rows\[0\]\.n should be a whole number, 0 or more, got None"),
-        (lambda v: _entry(v, "detection")["paper"][0].update(n=0), r"paper\[0\]\.n should be 1 or more, got 0"),
+        (lambda v: _entry(v, "detection")["paper"][0].update(n=0), r"paper\[0\]\.n should be a whole number, 1 or more, got 0"),
         (lambda v: _entry(v, "detection")["roc"][0]["points"].append([0.5]), r"points\.51 should be a false and a true positive rate"),
         (lambda v: _entry(v, "detection")["roc"][0]["points"].append([0.5, 1.5]), r"points\.51 should be a false and a true positive rate"),
         (lambda v: _entry(v, "detection")["roc"][0]["points"].append("x"), r"points\.51 should be a list, got str"),

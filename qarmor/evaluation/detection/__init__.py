@@ -5,6 +5,7 @@ who knows the detector), ``observe`` both networks on all of them, and ``evaluat
 """
 
 from qarmor.evaluation.detection.detector import Detector, Judgement, calibrate, total_variation
+from qarmor.evaluation.detection.measure import Measurement, measure
 from qarmor.evaluation.detection.mixing import EPS_RANGE, assign, joint_mixture, mixture, split
 from qarmor.evaluation.detection.observations import Observations, Origin, observe, observe_attacked
 from qarmor.evaluation.detection.paper import PAPER, Comparison, beside, beside_paper
@@ -19,6 +20,7 @@ __all__ = [
     "Comparison",
     "Detector",
     "Judgement",
+    "Measurement",
     "Observations",
     "Origin",
     "Roc",
@@ -29,6 +31,7 @@ __all__ = [
     "calibrate",
     "evaluate_detection",
     "joint_mixture",
+    "measure",
     "measurements",
     "mixture",
     "observe",

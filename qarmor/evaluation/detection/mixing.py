@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from qarmor.attacks.joint import Joint, Pair
 from qarmor.evaluation.checks import check_attack, check_images, check_seed, one_network
-from qarmor.evaluation.craft import Adversarials, craft_prepared
+from qarmor.evaluation.craft import Adversarials, craft_prepared, look_at
 from qarmor.evaluation.detection.observations import two_networks
-from qarmor.evaluation.predict import BATCH_SIZE, Network, gradient_norms, prepare
+from qarmor.evaluation.predict import BATCH_SIZE, prepare
 from qarmor.types import Attack, Images
 
 EPS_RANGE = (0.02, 0.3)
@@ -91,14 +91,12 @@ def mixture(
     choice, eps = assign(len(images), list(attacks), eps_range, seed)
     device = images.x.device
     choice, eps = choice.to(device), eps.to(device)
-    network = prepare(label, module, images, batch_size)
-    norms = gradient_norms(network, images, batch_size)
+    looked = look_at(prepare(label, module, images, batch_size), images, batch_size)
     made = {}
     for number, (title, attack) in enumerate(attacks.items()):
         mine = choice == number
         if mine.any():
-            part = Network(network.name, network.model, network.classes, network.clean_predictions[mine])
-            made[title] = craft_prepared(part, norms[mine], images[mine], attack, eps[mine], seed, batch_size)
+            made[title] = craft_prepared(looked.some(mine), images[mine], attack, eps[mine], seed, batch_size)
     return made
 
 

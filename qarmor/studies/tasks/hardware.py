@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from qarmor.studies.tasks.common import (
     write_json,
     write_tensors,
 )
+from qarmor.studies.tasks.score import write_rows
 from qarmor.types import Rows
 
 MOST_SHOTS = 1 << 32
@@ -59,7 +59,7 @@ def measure_with_shots(job: Job) -> dict[str, Any]:
     tried = {row.parameters["shots"] for row in rows}
     if asked := [count for count in spec["shots"] if count not in tried]:
         rows = rows + accuracy_against_shots(with_shots, images, asked, name=spec["target"], seed=spec["seed"])
-    _write_rows(job, rows)
+    write_rows(job, rows)
     write_json(job.folder / "shots.json", _shots(needed, rows))
     return {}
 
@@ -89,7 +89,7 @@ def certify(job: Job) -> dict[str, Any]:
     rows = Rows()
     for certificate in found.in_linf:
         rows += certified_rows(found, images, spec["target"], spec["eps"], certificate)
-    _write_rows(job, rows)
+    write_rows(job, rows)
     measured = {"smallest": smallest.eps, "x": smallest.x, "correct": found.correct, "index": images.index}
     write_tensors(job.folder / "radii.safetensors", {**found.in_linf, **measured})
     entry = {
@@ -108,8 +108,3 @@ def forms_of(network: nn.Module) -> Tensor:
     if isinstance(network, Quadratic):
         return network.A.detach()
     raise ValueError(f"certificates are for quadratic forms of the image, got {type(network).__name__}")
-
-
-def _write_rows(job: Job, rows: Rows) -> None:
-    keyed = Rows(replace(row, key=job.task.key) for row in rows)
-    (job.folder / "rows.json").write_text(keyed.to_json(), encoding="utf-8")

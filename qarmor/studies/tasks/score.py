@@ -42,8 +42,7 @@ def judge_attacked(job: Job) -> dict[str, Any]:
 
 
 def _write(job: Job, rows: Rows, images: Images, predictions: torch.Tensor, classes: int) -> None:
-    keyed = Rows(replace(row, key=job.task.key) for row in rows)
-    (job.folder / "rows.json").write_text(keyed.to_json(), encoding="utf-8")
+    write_rows(job, rows)
     tensors = {
         "index": images.index.to(torch.int32),
         "right": predictions.cpu() == images.y.cpu(),
@@ -53,6 +52,12 @@ def _write(job: Job, rows: Rows, images: Images, predictions: torch.Tensor, clas
     write_tensors(job.folder / "predictions.safetensors", tensors)
 
 
+def write_rows(job: Job, rows: Rows) -> None:
+    """The rows of a task, with its key."""
+    keyed = Rows(replace(row, key=job.task.key) for row in rows)
+    (job.folder / "rows.json").write_text(keyed.to_json(), encoding="utf-8")
+
+
 def read_rows(store: Store, key: str) -> Rows:
-    """The rows of a ``clean`` or ``score`` task."""
+    """The rows that ``write_rows`` wrote."""
     return Rows.from_json((store.folder(key) / "rows.json").read_text(encoding="utf-8"))
