@@ -155,6 +155,34 @@ def test_bad_values_name_the_image() -> None:
         FGSM(batch_size=2)(Returning(lambda x: x.log()), x, Y, 0.1)
 
 
+class BadFrom(nn.Module):
+    """NaN logits, or NaN gradients, for images whose first value is above .5."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: Tensor) -> Tensor:
+        bad = x[:, :1] > 0.5
+        logits = torch.cat([x[:, :1], 1 - x[:, :1]], 1)
+        if self.what == "logits":
+            return torch.where(bad, torch.nan, logits)
+        root = torch.sqrt(torch.where(bad, x[:, :1] - x[:, :1].detach(), 1.0))  # 0 with an infinite slope, or the constant 1
+        return torch.cat([logits[:, :1] + root, logits[:, 1:]], 1)
+
+
+@pytest.mark.parametrize("what", ["logits", "gradient"])
+def test_subsets_of_subsets_report_to_the_image_of_the_batch(what) -> None:
+    x = torch.tensor([[0.1], [0.2], [0.9], [0.3], [0.4]])
+    oracle = Oracle(BadFrom(what), torch.zeros(5, dtype=torch.int64), 0)
+    some = torch.tensor([1, 2, 3])
+    inner = torch.tensor([False, True, True])
+    part = oracle.subset(some).subset(inner)  # images 2 and 3 of the batch
+    part.judge_with_gradient(x[some][inner], LOSSES["margin"])
+    with pytest.raises(ValueError, match=rf"{what}.* not finite .* for 1 images, the first at position 102"):
+        oracle.close(100)
+
+
 def test_gradients_of_zero_are_no_error(images) -> None:
     x, y = images(3)
     assert torch.equal(PGD(random_start=False)(Returning(lambda x: 0 * x), x, y, 0.1), x)
