@@ -58,6 +58,8 @@ def test_help_and_version(qarmor):
         (["attack", "m", "digits", "--loss", "l2"], "loss must be one of"),
         (["attack", "m", "digits", "--attack", "fgsm", "--steps", "3"], "does not take these options"),
         (["attack", "m", "digits", "--eps", "8"], "--eps must be between 0 and 1"),
+        (["attack", "none.safetensors", "digits"], "no network at none.safetensors"),
+        (["detect", "mnist/linear", "none.safetensors", "digits"], "no network at none.safetensors"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(qarmor, arguments, message):
@@ -70,7 +72,6 @@ def test_wrong_usage_is_one_line_and_status_2(qarmor, arguments, message):
 def test_failures_are_one_line_and_status_1(qarmor, tmp_path):
     (tmp_path / "bad.safetensors").write_text("nothing")
     for arguments, message in {
-        ("attack", "none.safetensors", "digits"): "no network at none.safetensors",
         ("attack", "bad.safetensors", "digits"): "not a whole safetensors file",
         ("data", "check", "nowhere.npz"): "there is no file nowhere.npz",
         ("data", "check", "minst"): "did you mean mnist?",

@@ -175,7 +175,6 @@ def test_failures_are_one_line_and_status_1(qarmor, small, tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     model = ("detect", "net0.safetensors", "net1.safetensors")
     for arguments, stdin, message in (
-        (("detect", "none.safetensors", "net1.safetensors", small, "--attack", "fgsm"), "", "no network at none.safetensors"),
         ((*model, "minst", "--attack", "fgsm"), "", "did you mean mnist?"),
         ((*model, "black.npz"), "", "0: x: image 0 of 1 is all zero"),
         ((*model, "whole.npz"), "", "whole.npz: images must be uint8, or float in [0, 1], got int64"),

@@ -1,7 +1,9 @@
 """`qarmor models`, and its names where a model is asked for."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
 from qarmor import cli, models
@@ -62,13 +64,16 @@ def test_help_names_it(qarmor):
     assert "models" in qarmor("--help")[1]
 
 
-def test_a_name_is_a_model(qarmor, tmp_path):
-    """Attacked by its name and by its file, a network is the same; digits padded to its images would not be MNIST, so a small one stands for it."""
-    import numpy as np
-
+@pytest.fixture
+def noise(tmp_path):
+    """Images of MNIST's shape with nothing on them."""
     rng = np.random.default_rng(0)
     images = {f"x_{part}": rng.random((20, 28, 28), dtype=np.float32) for part in ("train", "test")}
     np.savez(tmp_path / "noise.npz", **images, **{f"y_{part}": np.arange(20) % 10 for part in ("train", "test")})
+
+
+def test_a_name_is_a_model(qarmor, noise, tmp_path):
+    """Attacked by its name and by its file, a network is the same."""
     file = shipped.saved_file("mnist/linear")
     found = {}
     for label, model in (("name", "mnist/linear"), ("file", file)):
@@ -81,7 +86,26 @@ def test_a_name_is_a_model(qarmor, tmp_path):
 
 def test_a_name_that_is_not_there(qarmor):
     status, _, err = qarmor("attack", "mnist/qvc20", "digits")
-    assert status == 1
+    assert status == 2
     assert err.count("\n") == 1
     assert "no network at mnist/qvc20" in err
     assert "near: mnist/qvc200" in err
+
+
+def test_names_in_transfer_and_detect(qarmor, noise, tmp_path):
+    """Saved networks keep their whole name in rows, dots too, whether they come with QArmor or lie in a file."""
+    shutil.copy(shipped.saved_file("mnist/linear"), tmp_path / "linear-adv0.1.safetensors")
+    status, _, err = qarmor("transfer", "noise.npz", "--networks", "mnist/linear,linear-adv0.1.safetensors", "--images", "8", "--out", "rows.json")
+    assert status == 0, err
+    assert {row["target"] for row in json.loads((tmp_path / "rows.json").read_text())} == {"linear", "linear-adv0.1"}
+    networks = ("mnist/linear", "linear-adv0.1.safetensors", "noise.npz")
+    options = ("--attack", "fgsm", "--images", "4", "--false-positive-rate", "0.5", "--out", "rows.json")
+    status, _, err = qarmor("detect", *networks, *options)
+    assert status == 0, err
+    assert json.loads((tmp_path / "rows.json").read_text())[0]["parameters"]["second"] == "linear-adv0.1"
+
+
+def test_two_networks_of_one_name_are_refused(qarmor, noise):
+    status, _, err = qarmor("transfer", "noise.npz", "--networks", "mnist/linear,fashion-mnist/linear")
+    assert status == 2
+    assert "two of them have the same name in rows; rename a file" in err

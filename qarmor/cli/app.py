@@ -10,6 +10,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, TextIO, TypeVar
 
@@ -29,6 +30,7 @@ if not out.is_terminal:
 T = TypeVar("T")
 
 DatasetArgument = Annotated[str, typer.Argument(help="Name of a data set (`qarmor data list`), path of an .npz file, or package.module:factory.")]
+MODEL_HELP = "A .safetensors file that `qarmor train` wrote, a name that `qarmor models` lists, or package.module:factory."
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 ThreadsOption = Annotated[int, typer.Option(help="Threads of torch. Part of the recipe: its sums, and so the last digits, depend on them.", min=1)]
 DeviceOption = Annotated[str, typer.Option(help="Where to compute, e.g. cpu, cuda or mps.")]
@@ -98,6 +100,19 @@ def usage(make: Callable[[], T], *kinds: type[Exception]) -> T:
         return make()
     except wrong as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def saved_label(model: str) -> str:
+    """The name in rows of a saved network or a factory: ``qvc200`` for ``weights/qvc200.safetensors`` and for ``mnist/qvc200``.
+
+    Raises:
+        typer.BadParameter: neither a file, nor a network that comes with QArmor, nor a factory.
+    """
+    from qarmor.models.shipped import saved_file
+
+    if ":" in model and not Path(model).exists():
+        return model.replace("/", "-")
+    return usage(lambda: saved_file(model)).name.removesuffix(".safetensors")
 
 
 def check_device(name: str, key: str = "--device") -> None:

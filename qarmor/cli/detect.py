@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from qarmor.cli.app import DeviceOption, SeedOption, app, check_device, out, usage
+from qarmor.cli.app import MODEL_HELP, DeviceOption, SeedOption, app, check_device, out, saved_label, usage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from qarmor.evaluation.detection import Comparison, Observations
     from qarmor.types import Attack, Row, Rows
 
-_MODEL = "A .safetensors file that `qarmor train` wrote, or package.module:factory."
 _ATTACKS = ("pgd", "fgsm", "autoattack")
 _SOURCES = ("first", "second", "both")
 _IMAGES, _FALSE_POSITIVES = 1000, 0.05
@@ -24,8 +23,8 @@ _IMAGES, _FALSE_POSITIVES = 1000, 0.05
 
 @app.command()
 def detect(
-    first: Annotated[str, typer.Argument(help=_MODEL + " The one that is attacked.")],
-    second: Annotated[str, typer.Argument(help=_MODEL + " The one that watches it.")],
+    first: Annotated[str, typer.Argument(help=MODEL_HELP + " The one that is attacked.")],
+    second: Annotated[str, typer.Argument(help=MODEL_HELP + " The one that watches it.")],
     dataset: Annotated[
         str,
         typer.Argument(
@@ -88,7 +87,7 @@ def _networks(first: str, second: str, device: str) -> "dict[str, nn.Module]":
     from qarmor import models
     from qarmor.types import frozen
 
-    names = [Path(model).stem if ":" not in model else model.replace("/", "-") for model in (first, second)]
+    names = [saved_label(model) for model in (first, second)]
     if names[0] == names[1]:
         names = [f"{names[0]}-{number}" for number in (1, 2)]
     return {name: frozen(models.load(model).to(device)) for name, model in zip(names, (first, second), strict=True)}
@@ -195,7 +194,7 @@ def _known_as(model: str) -> str:
     """A model as the paper calls it; ``""`` for one that is made by a factory."""
     from qarmor import models
 
-    if not Path(model).is_file():
+    if ":" in model and not Path(model).exists():
         return ""
     record = models.inspect(model)
     return f"qvc{record.arguments.get('layers', '')}" if record.architecture == "QVC" else record.architecture.lower()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from qarmor.cli.app import DatasetArgument, DeviceOption, SeedOption, ThreadsOption, app, check_device, out, usage
+from qarmor.cli.app import MODEL_HELP, DatasetArgument, DeviceOption, SeedOption, ThreadsOption, app, check_device, out, saved_label, usage
 from qarmor.cli.studies import finish, page
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _label(dataset: str) -> str:
 
 @app.command()
 def attack(
-    model: Annotated[str, typer.Argument(help="A .safetensors file that `qarmor train` wrote, or package.module:factory.")],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     dataset: DatasetArgument,
     attack_name: Annotated[str, typer.Option("--attack", help=_ATTACK_HELP)] = "pgd",
     eps: Annotated[list[float] | None, typer.Option(help="Radius in units of the pixel range; may be given several times. 0.1 by default.")] = None,
@@ -194,7 +194,7 @@ def attack(
     check_device(device)
     attacks = _attacks(attack_name, loss, steps, restarts)
     grid = _grid(eps)
-    name = (Path(model).stem if ":" not in model else model).replace("/", "-")
+    name = saved_label(model)
     study = {
         "datasets": {_label(dataset): {"source": dataset}},
         "networks": {name: {"model": model}},
@@ -253,7 +253,9 @@ def _write(out_file: Path | None, rows: "Rows") -> None:
 @app.command()
 def transfer(
     dataset: DatasetArgument,
-    networks: Annotated[str, typer.Option(help="Networks, separated by commas: names (qvc200, convnet …), trained here, or .safetensors files.")],
+    networks: Annotated[
+        str, typer.Option(help="Networks, separated by commas: architectures (qvc200, convnet …), trained here, or saved ones as in `qarmor attack`.")
+    ],
     sources: Annotated[str | None, typer.Option(help="Those that are attacked, by default all.")] = None,
     attack_name: Annotated[str, typer.Option("--attack", help=_ATTACK_HELP)] = "pgd",
     eps: Annotated[list[float] | None, typer.Option(help="Radius in units of the pixel range; may be given several times. 0.1 by default.")] = None,
@@ -268,9 +270,12 @@ def transfer(
     keep: KeepOption = _KEEP,
 ) -> None:
     """Craft attacks on each source and judge all networks on the outcome."""
+    from qarmor.models.shipped import is_saved
+
     check_device(device)
     named = list(dict.fromkeys(filter(None, networks.split(","))))
-    labels = {each: Path(each).stem if each.endswith(".safetensors") else each.replace("/", "-") for each in named}
+    saved = {each for each in named if is_saved(each)}
+    labels = {each: saved_label(each) if each in saved else each.replace("/", "-") for each in named}
     if len(set(labels.values())) < len(labels):
         raise typer.BadParameter(f"--networks {networks}: two of them have the same name in rows; rename a file")
     attacked = named if sources is None else list(dict.fromkeys(filter(None, sources.split(","))))
@@ -280,7 +285,7 @@ def transfer(
     attacks = _attacks(attack_name, loss or ("margin" if ":" not in attack_name else None), steps, None)
     grid = _grid(eps)
     extra = {"epochs": epochs} if epochs is not None else {}
-    entries: dict[str, Any] = {labels[e]: {"model": e} if e.endswith(".safetensors") else {"network": e, **extra} for e in named}
+    entries: dict[str, Any] = {labels[e]: {"model": e} if e in saved else {"network": e, **extra} for e in named}
     crossing = _crossing([labels[e] for e in attacked], list(entries), attacks, grid, images)
     study = {
         "datasets": {_label(dataset): {"source": dataset}},

@@ -236,6 +236,7 @@ def export(
     folder: FolderArgument,
     target: Annotated[Path, typer.Argument(help="Folder to write into.")],
     figure: Annotated[list[str] | None, typer.Option(help="Which figures, e.g. 'fig2_*'; may be given several times; all by default.")] = None,
+    weights: Annotated[bool, typer.Option(help="Write the weights of quantum networks, too.")] = True,
 ) -> None:
     """Write what is small enough for version control: rows, networks, claims, figures, weights of quantum networks."""
     from qarmor.studies import collect
@@ -245,6 +246,6 @@ def export(
     opened = folders.read(folder)
     collect.collect(opened, {})
     page(folder)
-    exporting.export(opened, target, list(figure or ()))
+    exporting.export(opened, target, list(figure or ()), weights=weights)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     out.print(f"{target}: {size / 2**20:.2f} MB", soft_wrap=True, markup=False, highlight=False)

@@ -25,8 +25,9 @@ _NETWORK_FIELDS = (
 )
 
 
-def export(folder: Folder, target: Path, figures: list[str]) -> None:
-    """Write into ``target``: by data set ``rows``, ``networks`` and ``claims``, ``figures/`` that match a pattern (all, if none), ``weights/``.
+def export(folder: Folder, target: Path, figures: list[str], *, weights: bool = True) -> None:
+    """Write into ``target``: by data set ``rows``, ``networks`` and ``claims``, ``figures/`` that match a pattern (all, if none), and with
+    ``weights`` those of the quantum networks.
 
     The page of the study must have been written. Keys are cut to 12 characters; attacks are named as in the study.
 
@@ -36,8 +37,7 @@ def export(folder: Folder, target: Path, figures: list[str]) -> None:
     finished = collect.done(folder)
     results = json.loads((folder.path / "results.json").read_text(encoding="utf-8"))
     with in_words(target):
-        for name in ("figures", "weights"):
-            (target / name).mkdir(parents=True, exist_ok=True)
+        (target / "figures").mkdir(parents=True, exist_ok=True)
         labels = _attack_labels(folder)
         rows = collect.rows(folder, finished)
         for plan in folder.plans:
@@ -55,7 +55,7 @@ def export(folder: Folder, target: Path, figures: list[str]) -> None:
             if not figures or any(fnmatch(path.name, pattern) for pattern in figures):
                 shutil.copy(path, target / "figures" / path.name)
         for entry in results["networks"]:
-            if entry["kind"] == "quantum" and entry["key"] in finished:
+            if weights and entry["kind"] == "quantum" and entry["key"] in finished:
                 path = target / "weights" / entry["dataset"] / f"{entry['name']}.safetensors"
                 save_network(folder.store, finished[entry["key"]], path, dataset=entry["dataset"], accuracy=entry["clean"])
 
