@@ -14,6 +14,7 @@ from typing import Any, Literal
 from qarmor.evaluation import mover
 from qarmor.evaluation.criteria import Criterion, Published, Quantity, criterion
 from qarmor.evaluation.measurements import Measurement, Sample, Table, together
+from qarmor.evaluation.repeats import over_seeds
 
 __all__ = ["Claim", "Claims", "Measurement", "Outcome", "Verdict", "evaluate", "read", "verdicts_to_json"]
 
@@ -56,9 +57,10 @@ class Outcome:
 
     Attributes:
         text: the criterion with the variant's networks.
-        value, low, high: the sum and its 95 % interval; None where there is none.
+        value, low, high: the sum and its 95 % interval, of several seeds their mean with the interval of ``repeats``; None where there is none.
         n: the sizes of the different sets of images behind it, in order; none for an exact number.
         verdict: ``"holds"``, ``"fails"``, ``"undecided"`` or ``"not measured"``.
+        seeds: those of which everything was measured.
     """
 
     text: str
@@ -67,6 +69,7 @@ class Outcome:
     high: float | None
     n: tuple[int, ...]
     verdict: VerdictWord
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -269,8 +272,8 @@ def _chosen(wanted: Criterion, dataset: str, table: Table) -> tuple[dict[Quantit
     return chosen, []
 
 
-def _outcome(wanted: Criterion, chosen: Mapping[Quantity, Sample]) -> Outcome:
-    """The verdict on a criterion whose quantities are all there."""
+def _total(wanted: Criterion, chosen: Mapping[Quantity, Sample]) -> tuple[mover.Estimate, tuple[int, ...]]:
+    """The sum of a criterion whose quantities are all there, and the sizes of the sets of images behind it."""
     parts, sizes = [], {}
     for term in wanted.terms:
         for quantity in term.quantities:
@@ -284,9 +287,17 @@ def _outcome(wanted: Criterion, chosen: Mapping[Quantity, Sample]) -> Outcome:
         if term.under:
             estimate = mover.ratio(estimate, _estimate(term.under, chosen[term.under]))
         parts.append((term.coefficient, estimate))
-    got = mover.total(parts)
-    value, low, high = (number if math.isfinite(number) else None for number in (got.value, got.low, got.high))
-    return Outcome(str(wanted), value, low, high, tuple(sizes.values()), wanted.judge(got.low, got.high))
+    return mover.total(parts), tuple(sizes.values())
+
+
+def _outcome(wanted: Criterion, samples: Mapping[int, Mapping[Quantity, Sample]]) -> Outcome:
+    """The verdict on a criterion, over all seeds of which its quantities are there."""
+    totals = {seed: _total(wanted, chosen) for seed, chosen in samples.items()}
+    estimates = [estimate for estimate, _ in totals.values()]
+    got = over_seeds(*([getattr(one, field) for one in estimates] for field in ("value", "low", "high")))
+    value, low, high = (number if math.isfinite(number) else None for number in got)
+    sizes = next(iter(totals.values()))[1]
+    return Outcome(str(wanted), value, low, high, sizes, wanted.judge(got[1], got[2]), tuple(totals))
 
 
 def _note(samples: Sequence[Mapping[Quantity, Sample]], images: int, test_images: int) -> str:
@@ -302,17 +313,20 @@ def _note(samples: Sequence[Mapping[Quantity, Sample]], images: int, test_images
     return "; ".join(notes)
 
 
-def _verdict(claim: Claim, dataset: str, variant: str, names: Mapping[str, str], table: Table, test_images: int) -> Verdict:
+def _verdict(claim: Claim, dataset: str, variant: str, names: Mapping[str, str], tables: Mapping[int, Table], test_images: int) -> Verdict:
     def rename(network: str) -> str:
         base, suffix, strength = network.partition("-adv")
         return names.get(base, base) + suffix + strength
 
-    outcomes, samples, missing = [], [], []
+    outcomes: list[Outcome] = []
+    samples: list[Mapping[Quantity, Sample]] = []
+    missing: list[str] = []
     for wanted in (one.renamed(rename) for one in claim.criteria):
-        chosen, lacking = _chosen(wanted, dataset, table)
-        outcomes.append(Outcome(str(wanted), None, None, None, (), "not measured") if lacking else _outcome(wanted, chosen))
-        samples.append(chosen)
-        missing += lacking
+        found = {seed: _chosen(wanted, dataset, table) for seed, table in tables.items()}
+        whole = {seed: chosen for seed, (chosen, lacking) in found.items() if not lacking}
+        outcomes.append(_outcome(wanted, whole) if whole else Outcome(str(wanted), None, None, None, (), "not measured"))
+        samples += whole.values()
+        missing += [] if whole else found[min(found)][1]
     missing = list(dict.fromkeys(missing))
     words = {outcome.verdict for outcome in outcomes}
     order: tuple[VerdictWord, ...] = ("not measured", "fails", "undecided", "holds")
@@ -335,6 +349,7 @@ def evaluate(claims: Claims, measurements: Iterable[Measurement], datasets: Mapp
 
     Where several measurements fit, clean quantities take the one with the most images. The attacked quantities of a criterion take the largest set of
     images that all of them have, if there is one, and are then compared image by image; different sets of images count as independent.
+    Networks of several seeds are compared seed by seed, and a criterion is judged on the mean over the seeds of which everything was measured.
     Intervals: see ``mover``. They are for one criterion each, not corrected for the number of claims.
 
     Args:
@@ -350,11 +365,21 @@ def evaluate(claims: Claims, measurements: Iterable[Measurement], datasets: Mapp
     """
     if not isinstance(datasets, Mapping):
         raise TypeError(f"datasets must map names to numbers of test images, got {type(datasets).__name__}; pass {{'mnist': 10000}}")
-    table = Table(measurements)
+    tables = _by_seed(measurements)
     return tuple(
-        _verdict(claim, dataset, variant, claims.variants[variant], table, test_images)
+        _verdict(claim, dataset, variant, claims.variants[variant], tables, test_images)
         for claim in claims.claims
         for dataset, test_images in datasets.items()
         if not claim.datasets or dataset in claim.datasets
         for variant in claim.variants
     )
+
+
+def _by_seed(measurements: Iterable[Measurement]) -> dict[int, Table]:
+    """A table a seed; an empty one where there are no measurements."""
+    found: dict[int, list[Measurement]] = {}
+    for measurement in measurements:
+        if not isinstance(measurement, Measurement):
+            raise TypeError(f"measurements must be qarmor.evaluation.Measurement, got {type(measurement).__name__}")
+        found.setdefault(measurement.seed, []).append(measurement)
+    return {seed: Table(found[seed]) for seed in sorted(found)} or {0: Table(())}

@@ -34,6 +34,7 @@ class Measurement:
         values: float64 ``(N,)``, N > 0, one an image: 0 or 1 for rates, in [0, 1] for shares (NaN where a perturbation is zero). Of an exact number
             (gates) N is 1.
         images: int64 ``(N,)``, positions in the original set, each once.
+        seed: of the networks' training; a criterion is about networks of one seed.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class Measurement:
     eps: float
     values: Tensor
     images: Tensor
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name, value, dtype in (("values", self.values, torch.float64), ("images", self.images, torch.int64)):
@@ -104,8 +106,6 @@ class Table:
     def __init__(self, measurements: Iterable[Measurement]) -> None:
         self._found: dict[tuple[str, ...], list[Sample]] = defaultdict(list)
         for measurement in measurements:
-            if not isinstance(measurement, Measurement):
-                raise TypeError(f"measurements must be qarmor.evaluation.Measurement, got {type(measurement).__name__}")
             if measurement.quantity in _KINDS:
                 self._found[_address(measurement.dataset, _KINDS[measurement.quantity], measurement)].append(_sample(measurement))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from qarmor.evaluation import claims
 from qarmor.studies import collect_hardware, sections
 from qarmor.studies.folder import Folder
 from qarmor.studies.plan import datasets_of
-from qarmor.studies.planner import seed_suffix, seed_suffix_of
+from qarmor.studies.planner import seed_of, seed_suffix_of
 from qarmor.studies.store import Damaged, Store, in_words, replace_text
 from qarmor.studies.task import Plan, Task
 from qarmor.studies.tasks.common import read_tensors
@@ -255,31 +256,32 @@ def _claims(folder: Folder, finished: Mapping[str, Task]) -> str:
 
 
 def measurements(folder: Folder, finished: Mapping[str, Task]) -> list[claims.Measurement]:
-    """What claims are about, one value an image: accuracies, clean and attacked, and low-frequency shares. Of several seeds, the study's first."""
-    store, found = folder.store, []
-    end = seed_suffix(folder.study.seeds[0])
-    for key, task in finished.items():
-        names = [task.spec[name] for name in ("source", "target") if name in task.spec]
-        if any(seed_suffix_of(name) != end for name in names):
-            continue
-        if task.kind in ("resources", "detect"):
-            found += collect_hardware.measurements(store, task, end)
-        elif task.kind == "clean":
-            target = task.spec["target"].removesuffix(end)
-            found.append(_measured(store, key, task, "clean", "right", "", target))
-            if noise := collect_hardware.noise_of(finished, task):
-                base, kind, rate = noise
-                found.append(_measured(store, key, task, "noisy_accuracy", "right", "", base, kind, rate))
-        elif task.kind == "score":
-            for attack, eps in _attack_names(finished, task):
-                source, target = (task.spec[name].removesuffix(end) for name in ("source", "target"))
-                found.append(_measured(store, key, task, "accuracy", "right", source, target, attack, eps))
-        elif task.kind == "perturbations":
-            eps = finished[task.inputs["adversarials"]].spec["eps"]
-            for attack, source in {tuple(role.split("|")) for _, role in task.roles}:
-                if seed_suffix_of(source) == end:
-                    found.append(_measured(store, key, task, "low_frequency_share", "shares", source.removesuffix(end), "", attack, eps))
-    return found
+    """What claims are about, one value an image: accuracies, clean and attacked, low-frequency shares, and others; of all seeds."""
+    return [_of_its_seed(one) for key, task in finished.items() for one in _measurements(folder.store, key, task, finished)]
+
+
+def _of_its_seed(measurement: claims.Measurement) -> claims.Measurement:
+    """The measurement with the seed apart from the names of its networks."""
+    end = seed_suffix_of(measurement.source) or seed_suffix_of(measurement.target)
+    source, target = (name.removesuffix(end) for name in (measurement.source, measurement.target))
+    return dataclasses.replace(measurement, source=source, target=target, seed=seed_of(end))
+
+
+def _measurements(store: Store, key: str, task: Task, finished: Mapping[str, Task]) -> Iterator[claims.Measurement]:
+    if task.kind in ("resources", "detect"):
+        yield from collect_hardware.measurements(store, task)
+    elif task.kind == "clean":
+        yield _measured(store, key, task, "clean", "right", "", task.spec["target"])
+        if noise := collect_hardware.noise_of(finished, task):
+            base, kind, rate = noise
+            yield _measured(store, key, task, "noisy_accuracy", "right", "", base + seed_suffix_of(task.spec["target"]), kind, rate)
+    elif task.kind == "score":
+        for attack, eps in _attack_names(finished, task):
+            yield _measured(store, key, task, "accuracy", "right", task.spec["source"], task.spec["target"], attack, eps)
+    elif task.kind == "perturbations":
+        eps = finished[task.inputs["adversarials"]].spec["eps"]
+        for attack, source in {tuple(role.split("|")) for _, role in task.roles}:
+            yield _measured(store, key, task, "low_frequency_share", "shares", source, "", attack, eps)
 
 
 def _attack_names(finished: Mapping[str, Task], task: Task) -> set[tuple[str, float]]:

@@ -10,9 +10,9 @@ import torch
 
 from qarmor.evaluation import wilson
 from qarmor.evaluation.claims import Measurement
+from qarmor.evaluation.detection.measured import measurements as detected
 from qarmor.evaluation.detection.observations import Observations
 from qarmor.evaluation.detection.paper import beside_paper
-from qarmor.evaluation.detection.rates import measurements as detected
 from qarmor.studies import sections
 from qarmor.studies.planner import seed_suffix_of
 from qarmor.studies.store import Store
@@ -119,8 +119,8 @@ def noise_of(finished: Mapping[str, Task], task: Task) -> tuple[str, str, float]
     return made.context["base"], noise["kind"], noise["rate"]
 
 
-def measurements(store: Store, task: Task, end: str) -> list[Measurement]:
-    """What claims are about of a ``resources`` or a ``detect`` task; ``end`` is the suffix of names under the study's first seed."""
+def measurements(store: Store, task: Task) -> list[Measurement]:
+    """What claims are about of a ``resources`` or a ``detect`` task."""
     if task.kind == "resources":
         entry = _json(store, task, "resources.json")
         names = {role for _, role in task.roles}
@@ -132,7 +132,7 @@ def measurements(store: Store, task: Task, end: str) -> list[Measurement]:
         ]
     folder = store.folder(task.key)
     clean, attacked = (Observations.from_tensors(_observed(folder / f"{name}.safetensors")) for name in ("clean", "attacked-0"))
-    return detected(clean, attacked) if not end else []
+    return detected(clean, attacked)
 
 
 def _observed(path: Any) -> Any:

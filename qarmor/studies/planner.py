@@ -320,6 +320,11 @@ def seed_suffix_of(name: str) -> str:
     return found[0] if found else ""
 
 
+def seed_of(suffix: str) -> int:
+    """The seed that a suffix stands for."""
+    return int(suffix.removeprefix(" (seed ").removesuffix(")")) if suffix else 0
+
+
 def with_seed(label: str, seed: int) -> str:
     """A network's name in rows."""
     return label + seed_suffix(seed)

@@ -306,6 +306,7 @@ def test_json_is_what_the_report_reads():
         "high": pytest.approx(WILSON.high),
         "n": [250],
         "verdict": "holds",
+        "seeds": [0],
     }
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from qarmor.evaluation.detection.detector import calibrate
 from qarmor.evaluation.detection.observations import Observations
 from qarmor.evaluation.detection.roc import auc
-from qarmor.evaluation.measurements import Measurement
 from qarmor.evaluation.statistics import wilson
 from qarmor.types import Row, Rows
 
@@ -200,21 +199,3 @@ def _edges(eps_edges: Sequence[float], attacked: Sequence[Observations]) -> tupl
         if low < edges[0] - 1e-6 or high > edges[-1] + 1e-6:  # radii are float32
             raise ValueError(f"eps_edges must contain all radii: they go from {edges[0]:g} to {edges[-1]:g}, the radii from {low:g} to {high:g}")
     return edges
-
-
-def measurements(clean: Observations, attacked: Observations) -> list[Measurement]:
-    """False and true positives by disagreement, image by image, as claims want them: of the first network as source and the second as target.
-
-    Raises:
-        ValueError: attacked images of another source than the first network.
-    """
-    source, target = clean.networks
-    if {origin.source for origin in attacked.origins} != {source}:
-        sources = ", ".join(origin.source for origin in attacked.origins)
-        raise ValueError(f"claims are about attacks on the first network, {source!r}, got attacks on {sources or 'none'}")
-    dataset = clean.dataset.removesuffix("/test")
-    attack = attacked.origins[0].attack if len(attacked.origins) == 1 else "mixed"
-    return [
-        Measurement(dataset, "false_positives", source, target, "", 0.0, clean.disagree.double(), clean.index),
-        Measurement(dataset, "true_positives", source, target, attack, 0.0, attacked.disagree.double(), attacked.index),
-    ]
