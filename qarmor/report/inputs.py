@@ -89,6 +89,7 @@ class Condition:
     n: tuple[int, ...]
     verdict: str
     note: str
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -309,10 +310,7 @@ def _claims(path: Path) -> tuple[Verdict, ...]:
 
 
 def _verdict(about: Reader) -> Verdict:
-    conditions = tuple(
-        Condition(one.text("text"), one.number("value"), one.number("low"), one.number("high"), one.integers("n"), _word(one), one.text("note"))
-        for one in about.each("conditions")
-    )
+    conditions = tuple(_condition(one) for one in about.each("conditions"))
     paper = about.text("paper")
     return Verdict(
         id=about.name("id"),
@@ -324,6 +322,19 @@ def _verdict(about: Reader) -> Verdict:
         paper=paper,
         reason=about.text("reason"),
         note=about.text("note"),
+    )
+
+
+def _condition(about: Reader) -> Condition:
+    return Condition(
+        text=about.text("text"),
+        value=about.number("value"),
+        low=about.number("low"),
+        high=about.number("high"),
+        n=about.integers("n"),
+        verdict=_word(about),
+        note=about.text("note"),
+        seeds=about.integers("seeds"),
     )
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from qarmor.report import detection, hardware
+from qarmor.report import detection, hardware, repeats
 from qarmor.report.reader import Array, Reader, bad, read_arrays
 
 ROWS = ("transfer", "white-box", "frontier", "clean")
-KINDS = (*ROWS, "training", "resources", "perturbations", "probabilities", "noise", "shots", "certificates", "detection", "missing")
+KINDS = (*ROWS, "repeats", "training", "resources", "perturbations", "probabilities", "noise", "shots", "certificates", "detection", "missing")
 STATUSES = ("complete", "partial", "missing")
 
 
@@ -130,6 +130,7 @@ class Probabilities:
 
 Body = (
     Attacked
+    | repeats.Repeats
     | Training
     | Resources
     | Perturbations
@@ -197,6 +198,8 @@ def _body(kind: str, about: Reader, directory: Path, classes: Mapping[str, Seque
     if kind == "training":
         return Training(about.texts("networks"))
     entries = about.each("entries")
+    if kind == "repeats":
+        return repeats.Repeats(tuple(repeats.repeated(one) for one in entries))
     if kind == "resources":
         return Resources(tuple(_resource(one) for one in entries))
     if kind == "perturbations":

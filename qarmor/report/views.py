@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qarmor.report import detection_view, figures, frontier, hardware_views, pixels, tables
+from qarmor.report import detection_view, figures, frontier, hardware_views, pixels, repeats_view, tables
 from qarmor.report.desk import Context, Desk, book_of, parts_of, rows_of
 from qarmor.report.detection import Detection
 from qarmor.report.hardware import Certificates, FiniteShots, Noisy
 from qarmor.report.inputs import Network, base_name
 from qarmor.report.parts import Attacked, Gallery, OneImage, PaperValue, Perturbations, Preparation, Probabilities, Resources, Section, Training
+from qarmor.report.repeats import Repeats
 from qarmor.report.tables import AttackName, Book
 
 
@@ -29,6 +30,8 @@ def _shown(desk: Desk, about: Section, anchor: str) -> tuple[str, Context]:
             return "frontier", frontier.frontier(desk, about, body, anchor)
         case Attacked() as body:
             return "clean", _clean(desk, about, body, anchor)
+        case Repeats() as body:
+            return "repeats", repeats_view.repeats(desk, body, anchor)
         case Training() as body:
             return "training", _training(desk, about, body, anchor)
         case Resources() as body:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 
 from qarmor import evaluation
 from qarmor.evaluation import claims
+from qarmor.evaluation.repeats import over_seeds
 from qarmor.studies import collect_hardware, sections
 from qarmor.studies.folder import Folder
 from qarmor.studies.plan import datasets_of
@@ -166,6 +167,8 @@ def _section(folder: Folder, name: str, section: sections.Section, finished: Map
         case sections.Transfer():
             keys_of_rows = list(dict.fromkeys(task.key for task, _ in here if task.kind in _ROWS))
             entry |= {"keys": keys_of_rows, "sources": section.sources, "targets": section.targets, "attacks": section.attacks}
+        case sections.Repeats():
+            entry["entries"] = _repeats(store, [task for task, _ in here], finished)
         case sections.WhiteBox() | sections.Frontier():
             keys_of_rows = list(dict.fromkeys(task.key for task, _ in here if task.kind in _ROWS))
             entry |= {"keys": keys_of_rows, "targets": section.networks, "attacks": section.attacks}
@@ -246,6 +249,28 @@ def _arrays(folder: Folder, task: Task, tensors: Mapping[str, torch.Tensor]) -> 
     np.savez_compressed(temporary, **{k: t.numpy() for k, t in tensors.items()})  # type: ignore[arg-type]
     os.replace(temporary, folder.path / name)
     return name
+
+
+def _repeats(store: Store, tasks: Sequence[Task], finished: Mapping[str, Task]) -> list[dict[str, Any]]:
+    """Accuracies by data set, networks, attack and eps, with their values under each seed."""
+    found: dict[tuple[str, str, str, str, float], dict[int, Row]] = {}
+    for task in tasks:
+        if task.kind not in ("clean", "score"):
+            continue
+        (row,) = read_rows(store, task.key).where(metric="accuracy")
+        end = seed_suffix_of(row.target)
+        for attack, eps in _attack_names(finished, task) if task.kind == "score" else {("", 0.0)}:
+            address = (task.dataset, row.source.removesuffix(end), row.target.removesuffix(end), attack, eps)
+            by_seed = found.setdefault(address, {})
+            by_seed[seed_of(end)] = max(row, by_seed.get(seed_of(end), row), key=lambda one: one.n)
+    return [_repeated(*address, dict(sorted(rows.items()))) for address, rows in found.items()]
+
+
+def _repeated(dataset: str, source: str, target: str, attack: str, eps: float, rows: Mapping[int, Row]) -> dict[str, Any]:
+    values = [row.value for row in rows.values()]
+    mean, low, high = over_seeds(values, [row.low for row in rows.values()], [row.high for row in rows.values()])
+    about = {"dataset": dataset, "source": source, "target": target, "attack": attack, "eps": eps}
+    return {**about, "seeds": list(rows), "values": values, "mean": mean, "low": low, "high": high, "n": min(row.n for row in rows.values())}
 
 
 def _claims(folder: Folder, finished: Mapping[str, Task]) -> str:

@@ -34,6 +34,9 @@ def _section(planner: Planner, name: str, section: sections.Section) -> None:
         match section:
             case sections.Transfer():
                 _transfer(planner, name, section, seed)
+            case sections.Repeats():
+                if seed == planner.study.seeds[0]:
+                    _repeats(planner, name, section)
             case sections.WhiteBox():
                 _white_box(planner, name, section, seed)
             case sections.Clean():
@@ -63,7 +66,7 @@ def _section(planner: Planner, name: str, section: sections.Section) -> None:
                 pass
 
 
-def _transfer(planner: Planner, name: str, section: sections.Transfer, seed: int) -> None:
+def _transfer(planner: Planner, name: str, section: sections.Transfer | sections.Repeats, seed: int) -> None:
     images = planner.images(section.images)
     targets = list(planner.here(section.targets))
     for target in targets:
@@ -74,6 +77,14 @@ def _transfer(planner: Planner, name: str, section: sections.Transfer, seed: int
                 crafted = planner.craft(source, attack, eps, images, seed, name)
                 for target in targets:
                     planner.score(crafted, source, target, images, seed, name)
+
+
+def _repeats(planner: Planner, name: str, section: sections.Repeats) -> None:
+    """The transfer under each seed, and clean accuracies on all test images, which claims want."""
+    for seed in section.seeds:
+        _transfer(planner, name, section, seed)
+        for target in planner.here(section.targets):
+            planner.clean(target, planner.images(None), seed, name)
 
 
 def _white_box(planner: Planner, name: str, section: sections.WhiteBox | sections.Frontier, seed: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qarmor.studies.sections import Detection
+from qarmor.studies.sections import Detection, Repeats
 from qarmor.studies.spec import AttackSpec, SpecError, Study
 
 
@@ -40,6 +40,11 @@ def resolve(study: Study, preset: str | None, name: str = "study") -> Study:
     }
     if chosen.seeds is not None:
         changes["seeds"] = chosen.seeds
+    if chosen.repeats is not None:
+        changes["sections"] = {
+            label: section.model_copy(update={"seeds": chosen.repeats}) if isinstance(section, Repeats) else section
+            for label, section in study.sections.items()
+        }
     if chosen.train is not None:
         changes["train"] = chosen.train
     return study.model_copy(update=changes)

@@ -10,6 +10,8 @@ Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\|\x00-
 Names = Annotated[list[Name], Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Eps = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seeds = Annotated[list[Seed], Field(min_length=2)]
 
 
 class Part(BaseModel):
@@ -50,6 +52,15 @@ class Transfer(_Attacked):
     kind: Literal["transfer"]
     sources: list[Name] = Field(min_length=1)
     targets: list[Name] = Field(min_length=1)
+
+
+class Repeats(_Attacked):
+    """A transfer with networks trained anew under each of ``seeds``: how much of a number is luck of the training. Claims are judged over them."""
+
+    kind: Literal["repeats"]
+    sources: list[Name] = Field(min_length=1)
+    targets: list[Name] = Field(min_length=1)
+    seeds: Seeds
 
 
 class WhiteBox(_Attacked):
@@ -174,6 +185,7 @@ class Missing(_Section):
 
 Section = Annotated[
     Transfer
+    | Repeats
     | WhiteBox
     | Clean
     | Training

@@ -22,10 +22,11 @@ from qarmor.studies.sections import (
     Noisy,
     Part,
     Probabilities,
+    Repeats,
     Section,
+    Seed,
 )
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 _CLAIMS = "claims.toml"  # lies beside the studies and is none
 PRESETS = ("smoke", "quick", "full")
 
@@ -86,7 +87,7 @@ class Preset(Part):
     """What a preset fixes: epochs (for all networks, or by network, there for all data sets or by data set), training images at most, and tables.
 
     ``attacks`` changes hyperparameters of attacks.
-    ``without`` names networks that it leaves out of every section.
+    ``without`` names networks that it leaves out of every section. ``repeats`` are the seeds of every section of that kind.
     """
 
     epochs: Count | dict[str, Count | dict[str, Count]] | None = None
@@ -96,6 +97,7 @@ class Preset(Part):
     noise: dict[str, list[NoiseSpec]] = Field(default_factory=dict)
     attacks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[Seed] | None = None
+    repeats: list[Seed] | None = None
     without: list[Name] = Field(default_factory=list)
 
 
@@ -246,13 +248,17 @@ def _dangling(study: Study) -> list[tuple[str, str]]:
             for name, value in preset.epochs.items():
                 if isinstance(value, dict):
                     known(f"{path}.epochs.{name}", [d for d in value if d != "default"], study.datasets, "data set")
-        found += [(f"{path}.seeds", "is empty; give one seed or more")] if preset.seeds == [] else _twice(f"{path}.seeds", preset.seeds or [])
+        for key, seeds, least in (("seeds", preset.seeds, "one seed"), ("repeats", preset.repeats, "two seeds")):
+            few = seeds is not None and len(seeds) < (1 if key == "seeds" else 2)
+            found += [(f"{path}.{key}", f"needs {least} or more, got {seeds}")] if few else _twice(f"{path}.{key}", seeds or [])
     for name, section in study.sections.items():
         path = f"sections.{name}"
         known(f"{path}.datasets", section.datasets, study.datasets, "data set")
         for key in ("sources", "targets", "networks"):
             known(f"{path}.{key}", getattr(section, key, None), study.networks, "network")
         known(f"{path}.attacks", getattr(section, "attacks", None), study.attacks, "attack")
+        if isinstance(section, Repeats):
+            found += _twice(f"{path}.seeds", section.seeds)
         if isinstance(section, Noisy) and isinstance(section.noise, str):
             known(f"{path}.noise", [section.noise], study.noise, "table of noise")
         if isinstance(section, Detection):

@@ -256,6 +256,7 @@ def hardware_sections(maker: Maker, keys) -> list[dict]:
     words = [{"dataset": first, "network": "", "quantity": "detected <all>", "value": "most", "n": None, "low": None, "high": None}]
     return [
         maker.section("figS14", "noise", item="Fig S14", entries=made.noise([first], names[:1], [attack])),
+        maker.section("seeds", "repeats", item="Fig 2", entries=made.repeats([first], names[:3], list(maker.attacks)[:1])),
         maker.section("shots", "shots", item="ours", entries=made.finite_shots([first], names[:3])),
         maker.section("certificates", "certificates", item="ours", entries=made.certificates([first], names[:2], attack)),
         maker.section("fig5", "detection", item="Fig 5", entries=made.detection([first], pairs), paper=words),

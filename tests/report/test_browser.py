@@ -57,7 +57,7 @@ def visit(browser, written):
 def test_loads(visit):
     page = visit()
     assert page.title() == "Robustness of <b>digits</b>"
-    assert page.locator("h2").count() == 18
+    assert page.locator("h2").count() == 19
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
     page.locator("img").evaluate_all("all => Promise.all(all.map(one => one.decode()))")
     assert page.locator("img").evaluate_all("all => all.every(one => one.naturalWidth === 8 || one.naturalWidth === 32)")

@@ -149,6 +149,15 @@ def test_powers_of_ten_are_plain_text(written):
     assert {">0.001<", ">0.01<", ">0.1<"} <= set(re.findall(r">[\d.]+<", text)), "the drawing's shorter numbers are not those of its texts"
 
 
+def test_seeds_stand_side_by_side(page, written):
+    entries = [e for s in _results(written)["sections"] if s["kind"] == "repeats" for e in s["entries"]]
+    for entry in entries:
+        label = "by seed: " + ", ".join(f"{value:.3f}" for value in entry["values"])
+        assert any(attrs.get("aria-label") == label for attrs in page.all("svg"))
+    assert f"clean, {entries[0]['target']}: 0.860 to 0.900; attacked" in page.text
+    assert "one seed so far" in page.text
+
+
 def test_certificates_hold_ratios_and_no_violation(page, written):
     entries = _section(_results(written), "certificates")["entries"]
     for entry in entries:
@@ -178,7 +187,7 @@ def _corners(svg, gid):
 
 
 def test_the_band_lies_between_certificate_and_attack(hard):
-    entry = load_directory(hard).sections[2].body.entries[0]
+    entry = next(section.body.entries[0] for section in load_directory(hard).sections if section.kind == "certificates")
     looks = figures.styles([curves.ATTACKED, *entry.certified])
     drawn = curves.certificate_sheet([entry], looks, {name: name for name in entry.certified}, "linf_box", "t").svg
     lines = {name: _corners(drawn, f"line-{style.number}") for name, style in looks.items()}
@@ -263,6 +272,8 @@ def test_empty_sections_say_so(hard):
         (lambda v: _entry(v, "noise")["clean"].update(value="x"), r"clean\.value should be a number, got str"),
         (lambda v: _entry(v, "noise")["clean"].update(value=0.5), r"clean: 0\.5 lies outside its interval"),
         (lambda v: _entry(v, "noise")["attacked"][0].pop("eps"), r"attacked\[0\]\.eps should be a number, got nothing"),
+        (lambda v: _entry(v, "repeats")["values"].pop(), r"entries\[0\]: one value a seed, one seed or more, got 3 seeds and 2 values"),
+        (lambda v: _entry(v, "repeats").update(mean=None), r"entries\[0\]\.mean should be a number, got nothing"),
         (lambda v: _entry(v, "shots").update(shots=None), r"shots should be an object, got nothing"),
         (lambda v: _entry(v, "shots")["shots"].update(needed=0), r"shots\.needed should be a whole number, 1 or more, got 0"),
         (lambda v: _entry(v, "shots")["shots"].update(needed=2.5), r"shots\.needed should be a whole number, got float"),

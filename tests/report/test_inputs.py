@@ -31,7 +31,7 @@ def test_reads_everything(results, evil_name):
     found = load_directory(results)
     assert found.quantum(evil_name)
     assert not found.quantum("convnet")
-    assert [section.status for section in found.sections] == ["complete"] * 4 + ["partial", "complete", "missing", "missing"] + ["complete"] * 6
+    assert [section.status for section in found.sections] == ["complete"] * 4 + ["partial", "complete", "missing", "missing"] + ["complete"] * 7
     bodies = {section.kind: section.body for section in found.sections if section.body}
     assert bodies["perturbations"].entries[0].pictures.clean.shape == (2, 1, 8, 8)
     assert bodies["probabilities"].entries[0].image.shape == (1, 8, 8)

@@ -152,13 +152,13 @@ def test_every_image_and_figure_has_words(page):
     assert len(page.all("img")) == 1 + 2 * 4 * 2 * 3
     plots = [attrs for attrs in page.all("svg") if attrs.get("role") == "img"]
     assert plots
-    assert all(attrs["aria-labelledby"] for attrs in plots)
+    assert all(attrs.get("aria-labelledby") or attrs["aria-label"] for attrs in plots)
 
 
 def test_parts_come_in_the_promised_order(page):
     heads = [attrs["id"] for attrs in page.all("h2")]
     sections = ["fig2", "figs3", "figs2", "table1", "fig3-script-alert-3-script", "fig1", "fig4", "figs12"]
-    sections += ["figs14", "shots", "certificates", "fig5", "frontier", "direct"]
+    sections += ["figs14", "seeds", "shots", "certificates", "fig5", "frontier", "direct"]
     assert heads == ["claims", "networks", *sections, "flags", "again"]
     links = [attrs["href"][1:] for attrs in page.all("a") if attrs["href"].startswith("#") and not attrs["href"].startswith("#flag-")]
     assert links == ["main", *heads]

@@ -159,7 +159,7 @@ def test_networks(line, message):
         ("[presets.quick]\nepochs = { linear = 0 }", "presets.quick.epochs.linear: input should be greater than or equal to 1, got 0"),
         ("[presets.quick]\nepochs = { linear = { e = 1 } }", "presets.quick.epochs.linear: there is no data set 'e'; there are d"),
         ("[presets.quick]\nepochs = { linear = { d = 0 } }", "presets.quick.epochs.linear.d: input should be greater than or equal to 1, got 0"),
-        ("[presets.quick]\nseeds = []", "presets.quick.seeds: is empty"),
+        ("[presets.quick]\nseeds = []", "presets.quick.seeds: needs one seed or more"),
         ("[presets.quick]\nseeds = [3, 3]", "presets.quick.seeds: has a seed twice, got [3, 3]"),
         ("[presets.quick]\ntrain = 0", "presets.quick.train: input should be greater than or equal to 1"),
         ("[presets.quick]\nimages = { few = 0 }", "presets.quick.images.few: input should be greater than or equal to 1"),
