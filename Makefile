@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/qarmor demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow

@@ -117,7 +117,15 @@ def workers(
     Raises:
         EngineError: there is no scheduler at the address, or the cluster refuses its options.
     """
-    for name in ("distributed", "distributed.client", "distributed.core", "distributed.comm", "distributed.scheduler", "distributed.nanny"):
+    for name in (
+        "tornado.application",
+        "distributed",
+        "distributed.client",
+        "distributed.core",
+        "distributed.comm",
+        "distributed.scheduler",
+        "distributed.nanny",
+    ):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it comes as an EngineError or a failed task
     settings = {
         "distributed.scheduler.allowed-failures": _RETRIES,

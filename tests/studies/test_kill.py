@@ -81,10 +81,9 @@ def check(place, rng: random.Random, times: int, arguments: tuple[str, ...]) -> 
     assert not list((place.store / "work").glob("*.checkpoint"))
 
 
-@pytest.mark.parametrize("engine", ["inline", "dask"])
-def test_killed_at_random_moments(place, seed, engine):
+def test_killed_at_random_moments(place, seed):
     place.write(epochs=12)
-    check(place, random.Random(seed), 2, ("run", "small.toml", "--out", "out", "--engine", engine))
+    check(place, random.Random(seed), 2, ("run", "small.toml", "--out", "out"))
 
 
 @pytest.mark.slow
