@@ -120,7 +120,7 @@ def flag(rows: Rows) -> Rows:
 
 
 def _exceeds(row: Row, other: Row) -> bool:
-    return row.successes - other.successes > max(0, SLACK * row.n)
+    return row.successes - other.successes > max(1, SLACK * row.n)
 
 
 def _beaten(attacked: list[Row]) -> list[tuple[str, Row]]:
