@@ -119,7 +119,7 @@ def _circuit(about: Reader) -> Circuit:
         raise bad(about.path, f"{about.where}: {classes} readouts of {qubits} qubits (at most {_MOST}) with pairs {pairs[:20]}")
     return Circuit(
         network=about.name("network"),
-        shape=about.integers("shape"),
+        shape=_shape(about, "shape"),
         classes=classes,
         parameters=about.whole("parameters"),
         qubits=qubits,
@@ -142,7 +142,7 @@ def _layered(about: Reader) -> Layered:
     return Layered(
         network=about.name("network"),
         name=about.name("name"),
-        shape=about.integers("shape"),
+        shape=_shape(about, "shape"),
         classes=about.whole("classes", 1),
         parameters=about.whole("parameters"),
         layers=about.whole("layers"),
@@ -159,8 +159,14 @@ def _stage(about: Reader) -> Stage:
         convolutions=about.count("convolutions"),
         parameters=about.whole("parameters"),
         then=about.texts("then"),
-        out=about.integers("out"),
+        out=_shape(about, "out"),
     )
+
+
+def _shape(about: Reader, field: str) -> tuple[int, ...]:
+    if not (shape := about.integers(field)) or min(shape) < 1:
+        raise bad(about.path, f"{about.place(field)} should be a shape, got {shape}")
+    return shape
 
 
 def _pictures(about: Reader, directory: Path, classes: Mapping[str, Sequence[str]]) -> Pictures:

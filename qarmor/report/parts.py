@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qarmor.report import detection, hardware, overview
 from qarmor.report.reader import Array, Reader, arrays_path, bad, check_labels, check_picture, read_arrays

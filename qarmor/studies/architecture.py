@@ -13,7 +13,7 @@ from qarmor.evaluation.resources import resources, weighted_layers
 
 Entry = dict[str, Any]
 
-_WORDS = {"BatchNorm2d": "batch normalisation", "ReLU": "ReLU", "Flatten": ""}
+_WORDS = {"BatchNorm2d": "batch norm", "ReLU": "ReLU", "Flatten": ""}
 
 
 def describe(model: nn.Module, shape: Sequence[int], classes: int) -> Entry:
@@ -52,15 +52,15 @@ def _stages(model: nn.Module, shape: Sequence[int]) -> list[Entry]:
     blocks = [module for module in model.modules() if _is_block(module)]
     inside = {id(part) for block in blocks for part in block.modules() if part is not block}
 
-    def seen(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+    def seen(module: nn.Module, given: object, out: object) -> None:
         size = sum(p.numel() for p in module.parameters() if p.requires_grad)
         if isinstance(module, nn.Conv2d | nn.Linear) or _is_block(module):
-            stages.append({**_begin(module, given[0]), "parameters": size, "then": []})
+            stages.append({**_begin(module), "parameters": size, "then": []})
         elif stages:
             stages[-1]["parameters"] += size
             stages[-1]["then"] += [word] if (word := _word(module)) else []
-        if stages and not isinstance(module, nn.Flatten):
-            stages[-1]["out"] = list(out.shape[1:])
+        if stages and isinstance(out, Tensor) and not isinstance(module, nn.Flatten):
+            stages[-1]["out"] = list(out.shape[1:]) or [1]
 
     looked_at = [m for m in model.modules() if id(m) not in inside and (_is_block(m) or not list(m.children()))]
     hooks = [module.register_forward_hook(seen) for module in looked_at if module is not model]
@@ -74,15 +74,19 @@ def _stages(model: nn.Module, shape: Sequence[int]) -> list[Entry]:
 
 
 def _is_block(module: nn.Module) -> bool:
-    return "shortcut" in dict(module.named_children())
+    return "shortcut" in dict(module.named_children()) and bool(_convolutions(module))
 
 
-def _begin(module: nn.Module, given: Tensor) -> Entry:
+def _convolutions(block: nn.Module) -> list[nn.Conv2d]:
+    return [m for name, m in block.named_modules() if isinstance(m, nn.Conv2d) and "shortcut" not in name.split(".")]
+
+
+def _begin(module: nn.Module) -> Entry:
     if isinstance(module, nn.Linear):
         return {"what": "linear", "count": 1}
     if isinstance(module, nn.Conv2d):
         return {"what": "convolution", "count": 1, "kernel": module.kernel_size[0], "stride": module.stride[0]}
-    inner = [m for name, m in module.named_modules() if isinstance(m, nn.Conv2d) and "shortcut" not in name.split(".")]
+    inner = _convolutions(module)
     return {"what": "block", "count": 1, "kernel": inner[0].kernel_size[0], "stride": inner[0].stride[0], "convolutions": len(inner)}
 
 
@@ -90,7 +94,7 @@ def _word(module: nn.Module) -> str:
     name = type(module).__name__
     if isinstance(module, nn.MaxPool2d):
         stride = "" if module.stride == module.kernel_size else f", stride {module.stride}"
-        return f"{module.kernel_size}×{module.kernel_size} max pooling{stride}"
+        return f"{module.kernel_size}x{module.kernel_size} max pool{stride}"
     return _WORDS.get(name, name)
 
 
