@@ -11,6 +11,7 @@ from qarmor.report.overview import Circuit, Layered, Stage
 
 WIDTH = 360.0
 TIMES = "\N{MULTIPLICATION SIGN}"
+_WORDS = {1: "one", 2: "two", 3: "three"}
 _TOP, _WIRE = 62.0, 22.0
 
 
@@ -135,7 +136,7 @@ def _stage_words(stage: Stage) -> tuple[str, str, tuple[int, ...]]:
         head = f"{kernel} convolution, {stage.out[0]} maps{stride}"
     elif stage.what == "block":
         head = f"{stage.count} residual block{'s' if stage.count > 1 else ''}, {stage.out[0]} maps{stride}"
-        return head, f"each {stage.convolutions} {kernel} convolutions and a shortcut", stage.out
+        return head, f"{_WORDS.get(stage.convolutions or 0, str(stage.convolutions))} {kernel} convolutions and a shortcut each", stage.out
     elif stage.what == "linear":
         head = f"fully connected, {stage.out[0]} {'unit' if stage.out[0] == 1 else 'units'}"
     else:

@@ -79,7 +79,7 @@ def test_a_layered_network_has_its_stages_and_numbers():
     assert [words.replace("\N{MULTIPLICATION SIGN}", "x") for words in said] == [
         *("ConvNet", "2 layers, 1,234,567 parameters", "image", "1 x 8 x 8"),
         *("3x3 convolution, 64 maps", "ReLU, 2x2 max pool", "64 x 4 x 4 · 640 parameters"),
-        *("2 residual blocks, 128 maps, stride 2", "each 2 3x3 convolutions and a shortcut", "128 x 2 x 2 · 1,000,000 parameters"),
+        *("2 residual blocks, 128 maps, stride 2", "two 3x3 convolutions and a shortcut each", "128 x 2 x 2 · 1,000,000 parameters"),
         *("fully connected, 3 units", "3 values · 233,927 parameters"),
     ]
 
