@@ -34,7 +34,7 @@ def circuit(network="qvc", qubits=10, layers=200, classes=3, **more):
 
 
 LAYERED = Layered(
-    network="conv<1>",
+    network="conv<script>",
     name="ConvNet",
     shape=(1, 8, 8),
     classes=3,
@@ -138,7 +138,7 @@ def results(tmp_path):
         entries.append({"dataset": dataset, "labels": [0, 1, 2, 0], "example": example, "arrays": name})
     nets = [LAYERED, circuit(EVIL), circuit("qvc500", layers=500)]
     architectures = [{"dataset": dataset, **described(one)} for dataset in maker.datasets for one in nets]
-    common = {"source": "conv<1>", "attack": "pgd", "eps": 0.1, "architectures": architectures}
+    common = {"source": "conv<script>", "attack": "pgd", "eps": 0.1, "architectures": architectures}
     return maker.write([maker.section("fig1", "overview", item="Fig 1", entries=entries, **common)])
 
 
@@ -151,7 +151,7 @@ def change(folder, edit):
 
 def test_it_is_read_as_it_was_written(results):
     (section,) = load_directory(results).sections
-    assert (section.body.source, section.body.attack, section.body.eps) == ("conv<1>", "pgd", 0.1)
+    assert (section.body.source, section.body.attack, section.body.eps) == ("conv<script>", "pgd", 0.1)
     assert [one.images.shape for one in section.body.pictures] == [(4, 1, 8, 8), (4, 3, 32, 32)]
     assert [one for _, one in section.body.architectures][:3] == [LAYERED, circuit(EVIL), circuit("qvc500", layers=500)]
 
@@ -163,8 +163,8 @@ def test_the_page(results):
     assert root.count('class="diagram"') == 4, "both data sets share the diagrams of their networks"
     assert root.count("<img") == 2 * 4 + 2 * 3
     assert f"{EVIL_SET.replace('<', '&lt;').replace('>', '&gt;')}, cifar2</h4>" in root
-    assert "conv&lt;1&gt; is fooled" in root
-    assert "conv&lt;1&gt; is not fooled" in root
+    assert "conv&lt;script&gt; is fooled" in root
+    assert "conv&lt;script&gt; is not fooled" in root
     assert "5 times as strong" in root
     assert [CLASSES[0] in root, "tw&#34;o &amp; $3$" in root] == [True, True]
     for word in ("1,234,567 parameters", "200 or 500 times", "white box", "converse"):

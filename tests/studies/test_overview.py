@@ -11,7 +11,7 @@ from qarmor import data, report
 from qarmor.studies import folder, plan, presets, run, spec
 from qarmor.studies.tasks.common import read_tensors
 from qarmor.studies.tasks.craft import read_adversarials
-from qarmor.studies.tasks.overview import in_turn
+from qarmor.studies.tasks.overview import in_turn, telling
 from qarmor.studies.verify import verify
 from tests.studies.test_collect import change, seal
 
@@ -134,6 +134,14 @@ def test_a_preset_cannot_leave_out_the_source(text):
 )
 def test_every_class_has_its_turn(y, count, expected):
     assert in_turn(torch.tensor(y), count).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [([1, 0, 0, 0], [2, 0, 1, 2], 2), ([1, 0, 0, 0], [2, 0, 0, 0], 1), ([1, 2, 1, 2], [0, 0, 0, 0], 0), ([0, 0, 0, 0], [2, 0, 0, 0], 0)],
+)
+def test_the_image_that_tells_most_is_chosen(before, after, expected):
+    assert telling(torch.zeros(4, dtype=torch.int64), torch.tensor(before), torch.tensor(after)) == expected
 
 
 def test_what_is_collected(made, section, bright):

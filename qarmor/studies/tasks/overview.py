@@ -19,9 +19,7 @@ def pictures(job: Job) -> dict[str, Any]:
     made = read_adversarials(job.store, job.task.inputs["adversarials"], "", job.task.dataset, job.task.context["source"])
     y, before, after = made.images.y, made.source_clean_predictions, made.source_adversarial_predictions
     shown = in_turn(y, job.spec["shown"])
-    right = before == y
-    wanted = right & (after != y) if (right & (after != y)).any() else right
-    example = wanted.to(torch.int8).argmax()[None]  # the first; image 0 where there is none
+    example = telling(y, before, after)[None]
     tensors = {
         "images": made.images.x[shown],
         "labels": y[shown],
@@ -38,6 +36,13 @@ def in_turn(y: Tensor, count: int) -> Tensor:
     """Positions of the first ``count``, at most, of the labels ``(N,)`` if every class has its turn, classes in order."""
     rank = torch.stack([(y[:i] == label).sum() for i, label in enumerate(y)])  # how many of its class come before
     return torch.argsort(rank * (int(y.max()) + 1) + y, stable=True)[:count]
+
+
+def telling(y: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Position of the first image that is right before and wrong after; if there is none, of the first that is right, else 0."""
+    right = before == y
+    works = right & (after != y)
+    return (works if works.any() else right).to(torch.int8).argmax()
 
 
 def architecture(job: Job) -> dict[str, Any]:
