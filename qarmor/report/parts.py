@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from qarmor.report import detection, hardware, repeats
-from qarmor.report.reader import Array, Reader, bad, read_arrays
+from qarmor.report import detection, hardware, overview, repeats
+from qarmor.report.reader import Array, Reader, arrays_path, bad, check_labels, check_picture, read_arrays
 
 ROWS = ("transfer", "white-box", "frontier", "clean")
-KINDS = (*ROWS, "repeats", "training", "resources", "perturbations", "probabilities", "noise", "shots", "certificates", "detection", "missing")
+_HARDWARE = ("noise", "shots", "certificates", "detection")
+KINDS = (*ROWS, "repeats", "training", "resources", "perturbations", "probabilities", *_HARDWARE, "overview", "missing")
 STATUSES = ("complete", "partial", "missing")
 
 
@@ -139,6 +137,7 @@ Body = (
     | hardware.FiniteShots
     | hardware.Certificates
     | detection.Detection
+    | overview.Overview
 )
 
 
@@ -197,6 +196,8 @@ def _body(kind: str, about: Reader, directory: Path, classes: Mapping[str, Seque
         return Attacked(about.texts("keys"), about.texts("sources"), about.texts("targets"), about.texts("attacks"))
     if kind == "training":
         return Training(about.texts("networks"))
+    if kind == "overview":
+        return overview.read(about, directory, classes)
     entries = about.each("entries")
     if kind == "repeats":
         return repeats.Repeats(tuple(repeats.repeated(one) for one in entries))
@@ -247,7 +248,7 @@ def _scalar(about: Reader, field: str) -> float | str | None:
 def _gallery(about: Reader, directory: Path, classes: Mapping[str, Sequence[str]]) -> Gallery:
     dataset = about.name("dataset")
     labels, before, after = (about.integers(field) for field in ("labels", "clean_predictions", "adversarial_predictions"))
-    _check_labels(about, (*labels, *before, *after), classes.get(dataset))
+    check_labels(about, (*labels, *before, *after), classes.get(dataset))
     if not len(labels) == len(before) == len(after):
         raise bad(about.path, f"{about.where}: labels and predictions differ in number: {len(labels)}, {len(before)}, {len(after)}")
     return Gallery(
@@ -268,7 +269,7 @@ def _gallery(about: Reader, directory: Path, classes: Mapping[str, Sequence[str]
 
 def _pictures(about: Reader, directory: Path, count: int) -> Pictures | None:
     """The three arrays; None where there is no file, or where they are vectors ``(k, d)``."""
-    if (path := _arrays_path(about, directory)) is None:
+    if (path := arrays_path(about, directory)) is None:
         return None
     arrays, parts = read_arrays(path), []
     for name in ("clean", "adversarial", "perturbation"):
@@ -282,33 +283,13 @@ def _pictures(about: Reader, directory: Path, count: int) -> Pictures | None:
     if parts[0].ndim == 2:
         return None
     for part in parts:
-        _check_picture(part, path)
+        check_picture(part, path)
     return Pictures(*parts)
-
-
-def _check_picture(array: Array, path: Path) -> None:
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape[2:] or not np.isfinite(array).all():
-        raise bad(path, f"images should be finite and (k, C, H, W) with C 1 or 3, got shape {array.shape}")
-
-
-def _arrays_path(about: Reader, directory: Path) -> Path | None:
-    text = about.text("arrays")
-    if not text:
-        return None
-    if "\0" in text or not (path := directory / text).resolve().is_relative_to(directory.resolve()):
-        raise bad(about.path, f"{about.place('arrays')} should be a file below the directory, got {text!r}")
-    return path
-
-
-def _check_labels(about: Reader, labels: Sequence[int], classes: Sequence[Any] | None) -> None:
-    for label in labels:
-        if label < 0 or (classes and label >= len(classes)):
-            raise bad(about.path, f"{about.where}: label {label} with {len(classes or ())} classes")
 
 
 def _one_image(about: Reader, directory: Path, classes: Mapping[str, Sequence[str]]) -> OneImage:
     dataset, eps, label = about.name("dataset"), about.numbers("eps"), int(about.required("label"))
-    _check_labels(about, [label], classes.get(dataset))
+    check_labels(about, [label], classes.get(dataset))
     networks, count = {}, len(classes.get(dataset, ()))
     for name, lines in about.mapping("networks").items():
         table = about.below("networks")
@@ -318,13 +299,13 @@ def _one_image(about: Reader, directory: Path, classes: Mapping[str, Sequence[st
         if len(networks[name]) != len(eps) or label >= count or any(len(line) != count for line in networks[name]):
             raise bad(about.path, f"{table.place(name)} should be {len(eps)} lists (one an eps) of {count} probabilities (one a class)")
     image = None
-    if (path := _arrays_path(about, directory)) is not None:
+    if (path := arrays_path(about, directory)) is not None:
         arrays = read_arrays(path)
         if "image" not in arrays:
             raise bad(path, "it has no array image")
         if arrays["image"].ndim == 3:
             image = arrays["image"]
-            _check_picture(image[None], path)
+            check_picture(image[None], path)
         elif arrays["image"].ndim != 1:
             raise bad(path, f"image should be (C, H, W) or (d,), got shape {arrays['image'].shape}")
     return OneImage(dataset, about.text("attack"), eps, label, about.count("index"), networks, image)

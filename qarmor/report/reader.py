@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,29 @@ class Reader:
     def named(self, field: str) -> dict[str, Reader]:
         """The objects in the object ``field``, by name; none for null."""
         return {name: Reader(self.path, value, self.place(f"{field}.{name}")) for name, value in self.mapping(field).items()}
+
+
+def check_picture(array: Array, path: Path) -> None:
+    """Raises ValueError unless ``array`` of ``path`` holds pictures."""
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape[2:] or not np.isfinite(array).all():
+        raise bad(path, f"images should be finite and (k, C, H, W) with C 1 or 3, got shape {array.shape}")
+
+
+def arrays_path(about: Reader, directory: Path) -> Path | None:
+    """The file of arrays that an entry names, None for none. Raises ValueError for one elsewhere than below ``directory``."""
+    text = about.text("arrays")
+    if not text:
+        return None
+    if "\0" in text or not (path := directory / text).resolve().is_relative_to(directory.resolve()):
+        raise bad(about.path, f"{about.place('arrays')} should be a file below the directory, got {text!r}")
+    return path
+
+
+def check_labels(about: Reader, labels: Sequence[int], classes: Sequence[Any] | None) -> None:
+    """Raises ValueError for a label that is no class."""
+    for label in labels:
+        if label < 0 or (classes and label >= len(classes)):
+            raise bad(about.path, f"{about.where}: label {label} with {len(classes or ())} classes")
 
 
 def _kind(value: object) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qarmor.report import detection_view, figures, frontier, hardware_views, pixels, repeats_view, tables
+from qarmor.report import detection_view, figures, frontier, hardware_views, overview_view, pixels, repeats_view, tables
 from qarmor.report.desk import Context, Desk, book_of, parts_of, rows_of
 from qarmor.report.detection import Detection
 from qarmor.report.hardware import Certificates, FiniteShots, Noisy
 from qarmor.report.inputs import Network, base_name
+from qarmor.report.overview import Overview
 from qarmor.report.parts import Attacked, Gallery, OneImage, PaperValue, Perturbations, Preparation, Probabilities, Resources, Section, Training
 from qarmor.report.repeats import Repeats
 from qarmor.report.tables import AttackName, Book
@@ -48,6 +49,8 @@ def _shown(desk: Desk, about: Section, anchor: str) -> tuple[str, Context]:
             return "certificates", hardware_views.certificates(desk, body, anchor)
         case Detection() as body:
             return "detection", detection_view.detection(desk, body, anchor)
+        case Overview() as body:
+            return "overview", overview_view.overview(desk, body, anchor)
     return "missing", {}
 
 

@@ -17,7 +17,7 @@ import torch
 from qarmor import evaluation
 from qarmor.evaluation import claims
 from qarmor.evaluation.repeats import over_seeds
-from qarmor.studies import collect_hardware, sections
+from qarmor.studies import collect_hardware, collect_overview, sections
 from qarmor.studies.folder import Folder
 from qarmor.studies.plan import datasets_of
 from qarmor.studies.planner import seed_of, seed_suffix_of
@@ -29,7 +29,7 @@ from qarmor.types import Row, Rows
 
 log = logging.getLogger("qarmor.studies")
 _ROWS = ("clean", "score", "shots", "certify", "detect")
-_SHOWN = (*_ROWS, "perturbations", "probabilities", "resources")
+_SHOWN = (*_ROWS, "perturbations", "probabilities", "resources", "pictures", "architecture")
 
 
 def done(folder: Folder) -> dict[str, Task]:
@@ -186,6 +186,8 @@ def _section(folder: Folder, name: str, section: sections.Section, finished: Map
             entry["entries"] = [_probability(folder, t, role) for t, role in here if t.kind == "probabilities"]
         case sections.Noisy() | sections.FiniteShots() | sections.Certificates() | sections.Detection():
             entry["entries"] = collect_hardware.entries(store, section, here, finished)
+        case sections.Overview():
+            entry |= collect_overview.entries(store, section, here, lambda task, tensors: _arrays(folder, task, tensors))
     return entry
 
 

@@ -46,7 +46,7 @@ def _section(planner: Planner, name: str, section: sections.Section) -> None:
                 for network in planner.here(section.networks):
                     planner.network(network, seed, name)
             case sections.Resources():
-                _resources(planner, name, section)
+                _built(planner, name, "resources", section.networks)
             case sections.Perturbations():
                 _perturbations(planner, name, section, seed)
             case sections.Probabilities():
@@ -62,6 +62,8 @@ def _section(planner: Planner, name: str, section: sections.Section) -> None:
                 _detection(planner, name, section, seed)
             case sections.Frontier():
                 _white_box(planner, name, section, seed)
+            case sections.Overview():
+                _overview(planner, name, section, seed)
             case sections.Missing():
                 pass
 
@@ -131,12 +133,24 @@ def _probabilities(planner: Planner, name: str, section: sections.Probabilities,
     planner.plan.add(task, name, section.attack)
 
 
-def _resources(planner: Planner, name: str, section: sections.Resources) -> None:
-    for label in planner.here(section.networks):
+def _overview(planner: Planner, name: str, section: sections.Overview, seed: int) -> None:
+    if seed != planner.study.seeds[0]:
+        return
+    _built(planner, name, "architecture", section.networks)
+    if len(planner.data.shape) == 3 and list(planner.here([section.source])):
+        crafted = planner.craft(section.source, section.attack, section.eps, planner.images(section.images), seed, name)
+        label = f"pictures of {section.attack} on {with_seed(section.source, seed)}"
+        task = planner.task("pictures", label, {"shown": section.shown}, {"adversarials": crafted.key}, seconds=0.2)
+        planner.plan.add(task, name)
+
+
+def _built(planner: Planner, name: str, kind: str, networks: list[str]) -> None:
+    """What is read off networks that need no training; ready-made ones are left out."""
+    for label in planner.here(networks):
         if planner.study.networks[label].model is None:
             network, options = planner.constructor(label)
             fields = {"network": network, "options": options, "shape": list(planner.data.shape), "classes": list(planner.data.classes)}
-            task = planner.task("resources", f"resources of {label}", fields, {}, seconds=0.1, code=planner.code_of_network(label, 0))
+            task = planner.task(kind, f"{kind} of {label}", fields, {}, seconds=0.1, code=planner.code_of_network(label, 0))
             planner.plan.add(task, name, label)
 
 

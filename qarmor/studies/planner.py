@@ -35,6 +35,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "noise": ("qarmor.studies.tasks.hardware", "qarmor.circuits.noise", "qarmor.models.qvc"),
     "shots": ("qarmor.studies.tasks.hardware", "qarmor.evaluation.shots", "qarmor.models.shots"),
     "certify": ("qarmor.studies.tasks.hardware", "qarmor.evaluation.certificates"),
+    "pictures": ("qarmor.studies.tasks.overview",),
+    "architecture": ("qarmor.studies.tasks.overview",),
     "detect": ("qarmor.studies.tasks.detect", "qarmor.evaluation.detection.measure"),
 }
 KINDS = tuple(MODULES)
@@ -166,7 +168,7 @@ class Planner:
         code: Iterable[str] = (),
     ) -> Task:
         """A task of ``kind``: its key is made here, of ``fields``, the inputs' keys and the fingerprint of the code."""
-        whole = json.loads(json.dumps({**fields, **(self.common if kind != "resources" else {})}))
+        whole = json.loads(json.dumps({**fields, **(self.common if kind not in ("resources", "architecture") else {})}))
         print_of_code = fingerprint({*MODULES[kind], *code})
         key = digest({"kind": kind, "spec": whole, "inputs": dict(inputs), "code": print_of_code})
         return Task(key, kind, f"{label}, {self.name}", whole, dict(inputs), self.context, self.name, seconds, memory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qarmor.studies.sections import Detection, Repeats
+from qarmor.studies.sections import Detection, Overview, Repeats
 from qarmor.studies.spec import AttackSpec, SpecError, Study
 
 
@@ -59,6 +59,8 @@ def _without(study: Study, names: set[str], path: str) -> Study:
         }
         if isinstance(section, Detection):
             kept["pairs"] = [pair for pair in section.pairs if not names & set(pair)]
+        if isinstance(section, Overview) and section.source in names:
+            raise SpecError(f"{path}: sections.{label}.source is {section.source!r}; name another network there, or leave it in")
         if empty := [key for key, value in kept.items() if not value]:
             raise SpecError(f"{path}: sections.{label}.{empty[0]} would be empty; leave one network in it")
         sections[label] = section.model_copy(update=kept)

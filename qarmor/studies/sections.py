@@ -176,6 +176,21 @@ class Detection(_Section):
     false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
 
 
+class Overview(_Section):
+    """What the study is about: ``shown`` images of each data set, one attacked, what the networks are made of, what transfer and defence mean.
+
+    The attacked image is one of those that ``attack`` made of ``images`` on ``source`` at ``eps``.
+    """
+
+    kind: Literal["overview"]
+    source: Name
+    attack: Name
+    eps: Eps
+    images: str | Count
+    shown: Annotated[int, Field(ge=1, le=20)] = 10
+    networks: list[Name] = Field(min_length=1)
+
+
 class Missing(_Section):
     """Something that belongs to the study and is not in it yet."""
 
@@ -197,6 +212,7 @@ Section = Annotated[
     | Certificates
     | Detection
     | Frontier
+    | Overview
     | Missing,
     Field(discriminator="kind"),
 ]

@@ -20,6 +20,7 @@ from qarmor.studies.sections import (
     Names,
     NoiseSpec,
     Noisy,
+    Overview,
     Part,
     Probabilities,
     Repeats,
@@ -266,7 +267,9 @@ def _dangling(study: Study) -> list[tuple[str, str]]:
             for pair in section.pairs:
                 known(f"{path}.pairs", pair, study.networks, "network")
                 found += [(f"{path}.pairs", f"a network with itself never disagrees, got {pair}")] if pair[0] == pair[1] else []
-        if isinstance(section, Probabilities | Certificates):
+        if isinstance(section, Overview):
+            known(f"{path}.source", [section.source], study.networks, "network")
+        if isinstance(section, Probabilities | Certificates | Overview):
             known(f"{path}.attack", [section.attack], study.attacks, "attack")
         found += _tables(study, path, section)
     return found

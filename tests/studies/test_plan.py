@@ -70,6 +70,16 @@ attack = "fgsm"
 eps = "grid"
 images = "few"
 """
+OVERVIEW = """
+[sections.overview]
+kind = "overview"
+title = "overview"
+source = "linear"
+attack = "pgd"
+eps = 0.1
+images = "few"
+networks = ["linear", "qvc2"]
+"""
 ADDED = ("", "\n_EDITED = 1\n")
 
 
@@ -505,7 +515,7 @@ def keys(tmp_path_factory, bright):
     root = tmp_path_factory.mktemp("copied")
     shutil.copytree(Path(qarmor.__file__).parent, root / "qarmor", ignore=shutil.ignore_patterns("__pycache__"))
     study = root / "study.toml"
-    study.write_text((EDITED + "\n[sections.looks]" + SECOND.split("[sections.looks]")[1]).replace("BRIGHT", str(bright)))
+    study.write_text((EDITED + "\n[sections.looks]" + SECOND.split("[sections.looks]")[1] + OVERVIEW).replace("BRIGHT", str(bright)))
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", SCRIPT, str(root), str(study), json.dumps(EDITS)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
@@ -527,7 +537,7 @@ def differ(keys):
 
 
 def test_editing_an_attack_remakes_its_results_and_the_networks_trained_with_it_only(differ, keys):
-    attacked = {task for task in keys["nothing"] if task[0] in ("craft", "score", "perturbations", "probabilities")}
+    attacked = {task for task in keys["nothing"] if task[0] in ("craft", "score", "perturbations", "probabilities", "pictures")}
     hard = {("train", "train hard, d"), ("clean", "hard on 6 clean images, d")}
     assert differ("attack") == attacked | hard
     assert ("clean", "linear on 6 clean images, d") in keys["nothing"]
@@ -535,14 +545,17 @@ def test_editing_an_attack_remakes_its_results_and_the_networks_trained_with_it_
 
 def test_editing_the_circuit_remakes_what_is_made_with_quantum_networks_only(differ):
     found = differ("circuit")
-    assert {t for t in found if t[0] in ("train", "resources")} == {("train", "train qvc2, d"), ("resources", "resources of qvc2, d")}
+    assert {t for t in found if t[0] in ("train", "resources", "architecture")} == {
+        ("train", "train qvc2, d"),
+        *((kind, f"{kind} of qvc2, d") for kind in ("resources", "architecture")),
+    }
     assert {t for t in found if t[0] == "craft"} == {("craft", "pgd on qvc2, eps 0.1, 6 images, d")}
     under_linear = {text.partition(" ")[0] for kind, text in found if kind == "score" and "pgd on linear" in text}
     assert under_linear == {"qvc2"}
 
 
 def test_editing_the_training_loop_remakes_all_but_the_table(differ, keys):
-    assert set(keys["nothing"]) - differ("training") == {task for task in keys["nothing"] if task[0] == "resources"}
+    assert set(keys["nothing"]) - differ("training") == {task for task in keys["nothing"] if task[0] in ("resources", "architecture")}
 
 
 def test_editing_how_networks_are_judged_remakes_the_verdicts_only(differ):

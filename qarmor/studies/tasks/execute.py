@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from qarmor.studies.store import Damaged, Store, StoreError
 from qarmor.studies.task import Task
-from qarmor.studies.tasks import craft, detect, hardware, score, show, train
+from qarmor.studies.tasks import craft, detect, hardware, overview, score, show, train
 from qarmor.studies.tasks.common import Job
 from qarmor.studies.threads import pinned
 from qarmor.types import CODE_VERSION
@@ -33,6 +33,8 @@ DO: Mapping[str, Callable[[Job], Mapping[str, Any]]] = {
     "perturbations": show.perturbations,
     "probabilities": show.probabilities,
     "resources": show.resources,
+    "pictures": overview.pictures,
+    "architecture": overview.architecture,
     "noise": hardware.add_noise,
     "shots": hardware.measure_with_shots,
     "certify": hardware.certify,
