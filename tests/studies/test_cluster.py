@@ -63,11 +63,11 @@ def test_a_failure_or_a_dying_worker_does_not_stop_the_others(place):
     assert "2 of 18 tasks failed, 12 were left out, since they need what failed; the logs are in out/logs" in said
     assert "Traceback" not in said
     assert any("RuntimeError: on purpose" in path.read_text() for path in (place.path / "out" / "logs").glob("*.log"))
-    rows = json.loads(place.run("rows", "out", "--json"))
+    rows = json.loads(place.here("rows", "out", "--json"))
     assert {(row["source"], row["target"]) for row in rows} == {("", "linear"), ("linear", "linear")}
     begun = [n for (_, event), n in place.events().items() if event == "begun"]
     assert sorted(begun)[-2:] == [1, 3]
-    status = place.run("status", "out")
+    status = place.here("status", "out")
     assert "failed: train dying, small: its worker died 3 times" in status
     assert "being done" not in status
 
@@ -84,7 +84,7 @@ with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_addre
         address = cluster.stdout.readline().strip()
         assert address.startswith("tcp://")
         place.run("run", "small.toml", "--out", "out", "--scheduler", address, "--only", "looks")
-        assert "no problems" in place.run("verify", "out")
+        assert "no problems" in place.here("verify", "out")
     finally:
         cluster.communicate("\n")
 
@@ -107,7 +107,7 @@ with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_addre
     assert "Traceback" not in place.said()
     cluster.communicate()
     place.run("run", "small.toml", "--out", "out", "--only", "looks")
-    assert "no problems" in place.run("verify", "out")
+    assert "no problems" in place.here("verify", "out")
 
 
 def test_workers_share_out_the_cores():
@@ -137,7 +137,7 @@ def test_slurm(place):
     wanted = place.undisturbed()
     place.write(extra=SLURM)
     place.run("run", "small.toml", "--out", "out")
-    assert place.run("rows", "out", "--json") == wanted
+    assert place.here("rows", "out", "--json") == wanted
     made = {json.loads(path.read_text())["made"]["by"] for path in (place.store / "objects").rglob("manifest.json")}
     assert len(made) >= 1
     assert list((place.path / "out" / "logs").glob("dask-worker-*.out"))
@@ -150,7 +150,7 @@ def test_slurm_job_array(place):
     done = subprocess.run(["sbatch", "-W", "--array=1-2", "--mem=1000", "--wrap", command], cwd=place.path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in place.path.glob("dask-worker-*.out"))
     assert re.search(r"Submitted batch job \d+", done.stdout)
-    assert place.run("rows", "out", "--json") == wanted
+    assert place.here("rows", "out", "--json") == wanted
     assert {n for (_, event), n in place.events().items() if event == "made"} == {1}
 
 

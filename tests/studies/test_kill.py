@@ -68,8 +68,8 @@ def check(place, rng: random.Random, times: int, arguments: tuple[str, ...]) -> 
     wanted = place.undisturbed()
     interrupted = disturb(place, rng, times, arguments)
     place.run(*arguments)
-    assert place.run("rows", "out", "--json") == wanted
-    assert "no problems" in place.run("verify", "out")
+    assert place.here("rows", "out", "--json") == wanted
+    assert "no problems" in place.here("verify", "out")
     counts = place.events()
     tasks = {key for key, _ in counts}
     begun = sum(n for (_, event), n in counts.items() if event == "begun")
@@ -97,7 +97,7 @@ def test_two_runners_on_one_store_do_no_work_twice(place):
     wanted = place.undisturbed()
     runners = [place.start("run", "small.toml", "--out", "out", "--engine", "inline") for _ in range(2)]
     assert [runner.wait() for runner in runners] == [0, 0], place.said()
-    assert place.run("rows", "out", "--json") == wanted
+    assert place.here("rows", "out", "--json") == wanted
     assert {n for (_, event), n in place.events().items() if event in ("begun", "made")} == {1}
 
 
@@ -105,7 +105,7 @@ def test_shards_together_are_the_study(place):
     wanted = place.undisturbed()
     runners = [place.start("run", "small.toml", "--out", "out", "--shard", f"{i}/3") for i in (1, 2, 3)]
     assert [runner.wait() for runner in runners] == [0, 0, 0], place.said()
-    assert place.run("rows", "out", "--json") == wanted
+    assert place.here("rows", "out", "--json") == wanted
     assert {n for (_, event), n in place.events().items() if event == "made"} == {1}
 
 
@@ -119,4 +119,4 @@ def test_ctrl_c_stops_in_one_line_and_the_next_run_goes_on(place):
     assert "qarmor: stopped; what was finished is kept, run the same command again to go on" in place.said()
     assert "Traceback" not in place.said()
     place.run("run", "small.toml", "--out", "out")
-    assert "no problems" in place.run("verify", "out")
+    assert "no problems" in place.here("verify", "out")

@@ -31,7 +31,7 @@ images = "few"
 
 
 def inline(place, name: str, *more: str) -> str:
-    return place.run("run", name, "--out", "out", "--engine", "inline", *more)
+    return place.here("run", name, "--out", "out", "--engine", "inline", *more)
 
 
 def test_an_edited_study_is_not_mixed_with_the_old_one(place):
@@ -40,7 +40,7 @@ def test_an_edited_study_is_not_mixed_with_the_old_one(place):
     inline(place, "two.toml")
     (place.path / "two.toml").write_text(TWO.format(steps=3))
     inline(place, "two.toml", "--only", "a")
-    rows = json.loads(place.run("rows", "out", "--json"))
+    rows = json.loads(place.here("rows", "out", "--json"))
     assert {(row["dataset"], row["parameters"].get("steps")) for row in rows if row["source"]} == {("a/test", 3)}
     results = json.loads((place.path / "out" / "results.json").read_text())
     assert (results["sections"][0]["status"], results["sections"][0]["reason"]) == ("partial", "1 of 4 tasks are not finished")
@@ -56,9 +56,9 @@ def test_a_data_set_counts_by_its_content_wherever_it_lies(place):
     (place.path / "small.toml").write_text(text.replace("small.npz", "sub/renamed.npz"))
     inline(place, "small.toml")
     assert place.events() == before
-    assert "no problems" in place.run("verify", "out")
+    assert "no problems" in place.here("verify", "out")
     (place.path / "elsewhere").mkdir()
-    assert "no problems" in type(place)(place.path / "elsewhere").run("verify", str(place.path / "out"))
+    assert "no problems" in type(place)(place.path / "elsewhere").here("verify", str(place.path / "out"))
 
 
 def test_verify_says_what_cannot_be_recomputed(place):
@@ -93,7 +93,7 @@ def test_claims_are_decided_on_all_seeds_of_a_study(place):
     verdicts = json.loads((place.path / "out" / "claims.json").read_text())
     (first,) = [v for v in verdicts if v["id"] == "1" and v["variant"] == "tuned"]
     assert first["verdict"] != "not measured"
-    rows = json.loads(place.run("rows", "out", "--json"))
+    rows = json.loads(place.here("rows", "out", "--json"))
     kept = []
     for name in ("qvc200 (seed 1)", "qvc200 (seed 2)"):
         (own,) = [r for r in rows if r["source"] == r["target"] == name and r["metric"] == "accuracy"]
@@ -160,7 +160,7 @@ with distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_addre
         place.run("run", "small.toml", "--out", "out", "--scheduler", cluster.stdout.readline().strip())
     finally:
         cluster.communicate("\n")
-    assert place.run("rows", "out", "--json") == wanted
+    assert place.here("rows", "out", "--json") == wanted
 
 
 def test_the_fingerprint_does_not_depend_on_the_python_that_computes_it():
