@@ -16,6 +16,7 @@ from qarmor.studies.sections import (
     Count,
     Detection,
     Eps,
+    Gallery,
     Name,
     Names,
     NoiseSpec,
@@ -262,6 +263,12 @@ def _dangling(study: Study) -> list[tuple[str, str]]:
                 found += [(f"{path}.pairs", f"a network with itself never disagrees, got {pair}")] if pair[0] == pair[1] else []
         if isinstance(section, Probabilities | Certificates):
             known(f"{path}.attack", [section.attack], study.attacks, "attack")
+        if isinstance(section, Gallery):
+            for number, more in enumerate(section.also):
+                known(f"{path}.also.{number}.attacks", more.attacks, study.attacks, "attack")
+                found += _tables(study, f"{path}.also.{number}", more)
+            every = [attack for part in (section, *section.also) for attack in part.attacks]
+            found += [(f"{path}.attacks", f"has an attack twice, got {every}")] if len(set(every)) < len(every) else []
         found += _tables(study, path, section)
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qarmor.studies import verify_hardware
+from qarmor.studies import verify_gallery, verify_hardware
 from qarmor.studies.folder import Folder
 from qarmor.studies.store import Damaged, StoreError
 from qarmor.studies.task import Task
@@ -19,7 +19,12 @@ from qarmor.types import Rows
 
 _TOLERANCE = 1e-6  # what stored adversarial images may leave their ball and box by
 
-_HARDWARE = {"shots": verify_hardware.shots, "certify": verify_hardware.certificates, "detect": verify_hardware.detection}
+_AGAIN = {
+    "shots": verify_hardware.shots,
+    "certify": verify_hardware.certificates,
+    "detect": verify_hardware.detection,
+    "gallery": verify_gallery.looks,
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def verify(folder: Folder, on_progress: Callable[[int, int, str], None]) -> Veri
     for task in sound.values():
         if gone := [key for key in task.inputs.values() if key not in sound]:
             problems.append(f"{task.label}: cannot be recomputed, since artefact {gone[0][:12]}, which it was made from, is not there or damaged")
-        elif task.kind in ("clean", "score", "craft", *_HARDWARE):
+        elif task.kind in ("clean", "score", "craft", *_AGAIN):
             again.append(task)
     rows = crafted = 0
     for number, task in enumerate(again, start=1):
@@ -64,7 +69,7 @@ def verify(folder: Folder, on_progress: Callable[[int, int, str], None]) -> Veri
                     crafted += 1
                     problems += _crafted(folder, task)
                 else:
-                    found, wrong = _HARDWARE.get(task.kind, _judged)(folder, task)
+                    found, wrong = _AGAIN.get(task.kind, _judged)(folder, task)
                     rows += found
                     problems += wrong
             except (ValueError, TypeError, OSError, RuntimeError) as error:
