@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from qarmor.report import detection, hardware
+from qarmor.report import detection, gallery, hardware
 from qarmor.report.reader import Array, Reader, bad, read_arrays
 
 ROWS = ("transfer", "white-box", "frontier", "clean")
-KINDS = (*ROWS, "training", "resources", "perturbations", "probabilities", "noise", "shots", "certificates", "detection", "missing")
+KINDS = (*ROWS, "training", "resources", "perturbations", "probabilities", "gallery", "noise", "shots", "certificates", "detection", "missing")
 STATUSES = ("complete", "partial", "missing")
 
 
@@ -134,6 +134,7 @@ Body = (
     | Resources
     | Perturbations
     | Probabilities
+    | gallery.Attempts
     | hardware.Noisy
     | hardware.FiniteShots
     | hardware.Certificates
@@ -201,6 +202,8 @@ def _body(kind: str, about: Reader, directory: Path, classes: Mapping[str, Seque
         return Resources(tuple(_resource(one) for one in entries))
     if kind == "perturbations":
         return Perturbations(tuple(_gallery(one, directory, classes) for one in entries))
+    if kind == "gallery":
+        return gallery.attempts(entries, [_arrays_path(one, directory) for one in entries], classes)
     if kind == "noise":
         return hardware.Noisy(tuple(hardware.under_noise(one) for one in entries))
     if kind == "shots":
