@@ -45,12 +45,22 @@
   };
 
   // The probability of the true class against eps, with a mark at each eps and a line at the chosen one.
-  const WIDE = 160, HIGH = 46, EDGE = 5;
+  const [WIDE, HIGH, LEFT, EDGE, FOOT] = [160, 60, 12, 5, 12];
   const curve = (eps, values, right, step) => {
-    const [x, y] = [(one) => EDGE + (WIDE - 2 * EDGE) * one / eps.at(-1), (one) => HIGH - EDGE - (HIGH - 2 * EDGE) * one];
+    const [x, y] = [(one) => LEFT + (WIDE - EDGE - LEFT) * one / eps.at(-1), (one) => HIGH - FOOT - (HIGH - EDGE - FOOT) * one];
     const svg = drawn("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, "aria-hidden": "true" });
-    for (const level of [0, 1]) svg.append(drawn("line", { x1: EDGE, x2: WIDE - EDGE, y1: y(level), y2: y(level), class: "level" }));
-    svg.append(drawn("line", { x1: x(eps[step]), x2: x(eps[step]), y1: 0, y2: HIGH, class: "here" }));
+    const write = (words, at, down, anchor) => {
+      svg.append(drawn("text", { x: at, y: down, "text-anchor": anchor }));
+      svg.lastChild.textContent = words;
+    };
+    for (const level of [0, 1]) {
+      svg.append(drawn("line", { x1: LEFT, x2: WIDE - EDGE, y1: y(level), y2: y(level), class: "level" }));
+      write(level, LEFT - 5, y(level) + 3, "end");
+    }
+    write("0", LEFT, HIGH - 1, "middle");
+    write("eps", (LEFT + WIDE) / 2, HIGH - 1, "middle");
+    write(eps.at(-1), WIDE - EDGE + 2, HIGH - 1, "end");
+    svg.append(drawn("line", { x1: x(eps[step]), x2: x(eps[step]), y1: 0, y2: y(0), class: "here" }));
     svg.append(drawn("polyline", { points: values.map((value, i) => `${x(eps[i])},${y(value)}`).join(" "), class: "path" }));
     values.forEach((value, i) => {
       const [cx, cy] = [x(eps[i]), y(value)];
@@ -85,21 +95,21 @@
     made.setAttribute("role", "group");
     made.setAttribute("aria-label", one.name);
     const head = element("p", "name");
-    head.append(element("b", "", one.name), " ", element("span", `verdict ${right ? "holds" : "fails"}`, `${right ? "✓" : "✗"} ${classes[one.said[step]]}`));
-    head.append(element("span", "under", white ? "attacked itself" : "sees the same image"));
+    head.append(element("b", "", one.name), element("span", "soft", white ? " attacked itself" : ""));
+    const verdict = element("p", "name");
+    verdict.append(element("span", `verdict ${right ? "holds" : "fails"}`, `${right ? "✓" : "✗"} ${classes[one.said[step]]}`));
     const line = curve(eps, one.values.map((values) => values[label]), one.said.map((said) => said === label), step);
-    made.append(head, line, bars(one.name, classes, one.values[step], one.said[step], label));
+    made.append(head, verdict, line, bars(one.name, classes, one.values[step], one.said[step], label));
     return made;
   };
 
   const sentence = (answers, classes, label, step, eps, attempt) => {
     const wrong = answers.filter((one) => one.said[step] !== label);
-    const cause = step ? `${attempt.attack} made on ${attempt.source}, eps ${eps[step]}` : "No attack, eps 0";
-    const right = `${classes[label]}, rightly`;
-    if (!wrong.length) return `${cause}: all ${answers.length} networks say ${right}.`;
-    const told = wrong.map((one) => `${one.name} says ${classes[one.said[step]]} with ${one.values[step][one.said[step]].toFixed(2)}`);
-    const rest = wrong.length < answers.length ? ` The others say ${right}.` : "";
-    return `${cause}, an image of ${classes[label]}: ${wrong.length} of ${answers.length} networks are wrong. ${listed(told)}.${rest}`;
+    const cause = `${step ? `${attempt.attack} made on ${attempt.source}` : "No attack"}, eps ${eps[step]}, true class ${classes[label]}`;
+    if (!wrong.length) return `${cause}: all ${answers.length} networks are right.`;
+    const told = wrong.map((one) => `${one.name} says ${classes[one.said[step]]} (${one.values[step][one.said[step]].toFixed(2)})`);
+    const rest = wrong.length < answers.length ? " The others are right." : "";
+    return `${cause}: ${wrong.length} of ${answers.length} networks wrong. ${listed(told)}.${rest}`;
   };
 
   const start = (gallery) => {
@@ -153,12 +163,10 @@
       find(".thumbs").replaceChildren(find(".thumbs legend"), ...made);
     };
 
-    const pictures = async (now) => {
+    const pictures = (clean, changes) => {
       const { set, attempt, image } = chosen;
       find(".pictures").hidden = find(".key").hidden = !set.shape;
       if (!set.shape) return;
-      const [clean, changes] = await Promise.all([unpack(set.clean, Uint8Array), unpack(attempt.perturbation, Int8Array)]);
-      if (now !== turn) return;
       const [at, eps, size] = [step(), grid()[step()], set.shape.reduce((a, b) => a * b)];
       const before = (i) => clean[image * size + i];
       const change = (i) => (at ? changes[((at - 1) * set.images.length + image) * size + i] / data.steps : 0);
@@ -177,10 +185,8 @@
       [find(".low").textContent, find(".high").textContent] = [`−${eps}`, `+${eps}`];
     };
 
-    const answers = async (now) => {
+    const answers = (probabilities, predictions) => {
       const { set, attempt, image } = chosen;
-      const [probabilities, predictions] = await Promise.all([unpack(attempt.probabilities, Uint16Array), unpack(attempt.predictions, Uint16Array)]);
-      if (now !== turn) return;
       const [eps, count, classes, label] = [grid(), set.images.length, set.classes, set.images[image].label];
       const found = attempt.networks.map((name, m) => {
         const places = eps.map((_, e) => (m * eps.length + e) * count + image);
@@ -192,12 +198,21 @@
       find(".flagged").textContent = attempt.flags.length ? `This attack is flagged ${attempt.flags.join(", ")}: see Flags.` : "";
     };
 
+    const draw = async () => {
+      const { set, attempt } = chosen;
+      const now = (turn += 1);
+      const pixels = set.shape ? [unpack(set.clean, Uint8Array), unpack(attempt.perturbation, Int8Array)] : [null, null];
+      const numbers = [unpack(attempt.probabilities, Uint16Array), unpack(attempt.predictions, Uint16Array)];
+      const [clean, changes, probabilities, predictions] = await Promise.all([...pixels, ...numbers]);
+      if (now !== turn) return; // the reader has chosen again
+      pictures(clean, changes);
+      answers(probabilities, predictions);
+    };
     const show = () => {
-      turn += 1;
       const text = `eps ${grid()[step()]}`;
       pick.eps.setAttribute("aria-valuetext", text);
       find("output").textContent = step() ? text.slice(4) : "0, no attack";
-      return Promise.all([pictures(turn), answers(turn)]).catch(fail);
+      return draw().catch(fail);
     };
     const fail = (error) => {
       find(".room").hidden = true;
@@ -226,6 +241,7 @@
   };
 
   for (const gallery of document.querySelectorAll(".gallery")) {
+    gallery.querySelector(".idle").hidden = true;
     try {
       start(gallery);
     } catch (error) {
