@@ -211,7 +211,7 @@
     const show = () => {
       const text = `eps ${grid()[step()]}`;
       pick.eps.setAttribute("aria-valuetext", text);
-      find("output").textContent = step() ? text.slice(4) : "0, no attack";
+      find("output").textContent = grid()[step()];
       return draw().catch(fail);
     };
     const fail = (error) => {
@@ -220,6 +220,33 @@
       find(".trouble span").textContent = error.message;
     };
     const changed = () => { offer(); show(); };
+
+    // Raises eps from 0, a value at a time, until the end or until the reader does something.
+    const [play, PAUSE] = [element("button", "play"), 900];
+    let timer = 0;
+    const stop = () => {
+      clearInterval(timer);
+      timer = 0;
+      play.textContent = "▶ raise eps";
+    };
+    const move = (number) => {
+      pick.eps.value = number;
+      chosen.eps = grid()[number];
+      show();
+    };
+    play.type = "button";
+    play.addEventListener("click", () => {
+      if (timer) return stop();
+      move(0);
+      play.textContent = "■ stop";
+      timer = setInterval(() => {
+        move(step() + 1);
+        if (step() === chosen.attempt.eps.length) stop();
+      }, PAUSE);
+    });
+    for (const kind of ["input", "change"]) gallery.addEventListener(kind, stop);
+    stop();
+    find(".slide").append(play);
 
     pick.set.addEventListener("change", () => {
       const { attack, source } = chosen.attempt;

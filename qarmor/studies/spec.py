@@ -267,7 +267,7 @@ def _dangling(study: Study) -> list[tuple[str, str]]:
             for number, more in enumerate(section.also):
                 known(f"{path}.also.{number}.attacks", more.attacks, study.attacks, "attack")
                 found += _tables(study, f"{path}.also.{number}", more)
-            every = [attack for part in (section, *section.also) for attack in part.attacks]
+            every = [*section.attacks, *(attack for more in section.also for attack in more.attacks)]
             found += [(f"{path}.attacks", f"has an attack twice, got {every}")] if len(set(every)) < len(every) else []
         found += _tables(study, path, section)
     return found

@@ -230,6 +230,23 @@ def test_the_keyboard_does_everything(visit):
     assert page.locator(".answer").count() == 3
 
 
+def test_eps_rises_by_itself_until_its_end(visit):
+    page = _opened(visit())
+    play = page.get_by_role("button", name="raise eps")
+    play.focus()
+    page.keyboard.press("Enter")
+    _said(page, "No attack, eps 0")
+    assert page.locator(".play").inner_text() == "■ stop"
+    for eps in EPS:
+        _said(page, f"PGD (ce) made on {NAMES[0]}, eps {eps}, ")
+        assert page.get_by_role("slider", name="eps").input_value() == str(1 + EPS.index(eps))
+    assert play.is_visible()
+    page.keyboard.press("Enter")
+    _said(page, "No attack, eps 0")
+    page.get_by_role("radio", name="zero, test image 11").press("ArrowRight")
+    assert play.is_visible(), "whatever the reader does stops it"
+
+
 @pytest.mark.parametrize("width", [390, 1200])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_sideways_scroll(visit, width, scheme):
