@@ -145,6 +145,7 @@
     const offerImages = async () => {
       const { set } = chosen;
       const clean = set.shape && (await unpack(set.clean, Uint8Array));
+      if (set !== chosen.set) return; // the reader has chosen again
       const size = set.shape && set.shape.reduce((a, b) => a * b);
       const made = set.images.map(({ index, label }, number) => {
         const [choice, radio] = [element("label", ""), element("input", "")];
@@ -180,6 +181,7 @@
       paint(canvas("change", at ? `what ${attempt.attack} changed` : "no change"), set.shape, change, asChange(data.colours));
       paint(canvas("attacked", `image of ${label} after the attack, eps ${eps}`), set.shape, (i) => before(i) + 255 * eps * change(i), asItIs);
       find(".amplified").textContent = at ? `, ${Number((0.5 / eps).toPrecision(2))} times amplified` : ": none";
+      find(".key").style.visibility = at ? "" : "hidden";
       find(".plain-key").hidden = set.shape[0] === 3;
       find(".colour-key").hidden = set.shape[0] !== 3;
       [find(".low").textContent, find(".high").textContent] = [`−${eps}`, `+${eps}`];

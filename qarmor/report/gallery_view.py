@@ -27,20 +27,28 @@ def gallery(desk: Desk, body: Attempts) -> Context:
 def _dataset(desk: Desk, name: str, attempts: list[Attempt]) -> Context:
     first = attempts[0]
     classes = desk.classes(name, first.probabilities.shape[-1])
+    labels = _labels(desk, [one.attack for one in attempts])
     return {
         "name": name,
         "classes": classes,
         "shape": first.shape,
         "images": [{"index": index, "label": label} for index, label in zip(first.index, first.labels, strict=True)],
         "clean": _packed(first.clean, np.dtype(np.uint8)),
-        "attempts": [_attempt(desk, one) for one in attempts],
+        "attempts": [_attempt(one, labels[one.attack]) for one in attempts],
     }
 
 
-def _attempt(desk: Desk, one: Attempt) -> Context:
+def _labels(desk: Desk, names: list[str]) -> dict[str, str]:
+    """What each attack is called, with its name in the study where two would be called the same."""
+    labels = {name: desk.results.attack_label(name) for name in names}
+    shared = [label for label in labels.values() if list(labels.values()).count(label) > 1]
+    return {name: f"{label}, {name}" if label in shared else label for name, label in labels.items()}
+
+
+def _attempt(one: Attempt, label: str) -> Context:
     return {
         "source": one.source,
-        "attack": desk.results.attack_label(one.attack),
+        "attack": label,
         "eps": one.eps,
         "networks": one.networks,
         "flags": one.flags,

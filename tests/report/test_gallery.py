@@ -26,11 +26,13 @@ class Drawer(Maker):
         return (6,) if dataset == "table" else super().shape(dataset)
 
     def attempt(self, dataset, number, source, attack, eps=EPS):
-        """All of one data set show the same images; networks fall for ``source`` after the eps of their number."""
+        """All of one data set show the same images; networks fall after as many eps as their number says, one later for image 1."""
         shape = self.shape(dataset)
         clean = (np.arange(4 * np.prod(shape)) * 37 % 251).reshape(4, *shape)
         perturbation = np.stack([np.full(clean.shape, 127 * (-1) ** e // (1 + number)) for e in range(len(eps))])
-        said = np.array([[[label if e <= m else (label + 1) % 3 for label in LABELS] for e in range(1 + len(eps))] for m in range(len(NAMES))])
+        perturbation[:, 1] //= 2
+        steps, networks, images = range(1 + len(eps)), range(len(NAMES)), list(enumerate(LABELS))
+        said = np.array([[[(label + (e > m + (i == 1))) % 3 for i, label in images] for e in steps] for m in networks])
         probabilities = np.where(said[..., None] == np.arange(3), 0.8, 0.1)
         file = f"arrays/gallery-{SETS.index(dataset)}-{number}.npz"
         np.savez_compressed(self.folder / file, clean=clean, perturbation=perturbation, probabilities=probabilities, predictions=said)
@@ -89,6 +91,14 @@ def test_names_are_escaped(written):
     assert len(page.all("script")) == 2, "the data, and the page's own"
     assert "<b>gradient" not in text
     assert "Missing: no images finished yet." in page.text
+
+
+def test_attacks_of_one_label_are_told_apart(folder):
+    value = json.loads((folder / "results.json").read_text())
+    value["attacks"]["pgd-margin"]["label"] = value["attacks"]["pgd"]["label"]
+    (folder / "results.json").write_text(json.dumps(value))
+    text = report.write(folder).read_text()
+    assert all(f'"attack": "PGD (ce), {name}"' in text for name in ("pgd", "pgd-margin"))
 
 
 def test_the_script_comes_only_with_a_gallery(written, tmp_path):
@@ -216,6 +226,12 @@ def test_the_keyboard_does_everything(visit):
     assert _pixels(page, "clean") != before[0]
     page.get_by_label("made on").select_option(label=NAMES[1])
     page.get_by_role("slider", name="eps").press("End")
+    _said(page, f"PGD (ce) made on {NAMES[1]}, eps 0.3")
+    assert _pixels(page, "attacked")[0] == round(109 + 255 * 0.3 * 31 / 127)
+    page.keyboard.press("ArrowLeft")
+    told = _said(page, f"PGD (ce) made on {NAMES[1]}, eps 0.1")
+    assert told.endswith(f": 1 of 3 networks wrong. {NAMES[0]} says {CLASSES[2]} (0.80). The others are right.")
+    page.keyboard.press("End")
     _said(page, f"PGD (ce) made on {NAMES[1]}, eps 0.3")
     assert page.get_by_text("This attack is flagged gradient<b>: see Flags.").is_visible()
     page.get_by_label("attack", exact=True).select_option(label=ATTACKS["pgd-margin"][2])
