@@ -108,7 +108,8 @@
     const cause = `${step ? `${attempt.attack} made on ${attempt.source}` : "No attack"}, eps ${eps[step]}, true class ${classes[label]}`;
     if (!wrong.length) return `${cause}: all ${answers.length} networks are right.`;
     const told = wrong.map((one) => `${one.name} says ${classes[one.said[step]]} (${one.values[step][one.said[step]].toFixed(2)})`);
-    const rest = wrong.length < answers.length ? " The others are right." : "";
+    const rights = answers.filter((one) => !wrong.includes(one));
+    const rest = rights.length > 1 ? " The others are right." : rights.map((one) => ` ${one.name} is right.`).join("");
     return `${cause}: ${wrong.length} of ${answers.length} networks wrong. ${listed(told)}.${rest}`;
   };
 

@@ -189,7 +189,7 @@ def test_what_is_drawn_and_said(visit):
     page = _opened(visit())
     told = _said(page, f"PGD (ce) made on {NAMES[0]}, eps 0.1, true class zero")
     assert told.endswith(
-        f": 2 of 3 networks wrong. {NAMES[0]} says {CLASSES[1]} (0.80) and {NAMES[1]} says {CLASSES[1]} (0.80). The others are right."
+        f": 2 of 3 networks wrong. {NAMES[0]} says {CLASSES[1]} (0.80) and {NAMES[1]} says {CLASSES[1]} (0.80). linear is right."
     )
     assert _pixels(page, "clean") == [0, 0, 0, 255, 37, 37, 37, 255, 74, 74, 74, 255]
     assert _pixels(page, "change")[:4] == [84, 39, 136, 255], "darker by eps"
