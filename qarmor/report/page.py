@@ -50,7 +50,8 @@ def render(results: Results) -> tuple[str, dict[str, str]]:
     anchors = tables.slugs((section.name for section in results.sections), _OWN_IDS)
     sections = [views.section(desk, about, anchor) for about, anchor in zip(results.sections, anchors, strict=True)]
     flags = [(f"F{i}", *entry) for i, entry in enumerate(tables.flag_counts(results.rows), start=1)]
-    script, sheet = (_file(name) for name in ("page.js", "page.css"))
+    files = ["page.js"] + ["gallery.js"] * any(section["shape"] == "gallery" for section in sections)
+    script, sheet = "\n".join(map(_file, files)), _file("page.css")
     context = {
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

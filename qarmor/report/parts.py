@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qarmor.report import detection, hardware, overview, repeats
+from qarmor.report import detection, gallery, hardware, overview, repeats
 from qarmor.report.reader import Array, Reader, arrays_path, bad, check_labels, check_picture, read_arrays
 
 ROWS = ("transfer", "white-box", "frontier", "clean")
 _HARDWARE = ("noise", "shots", "certificates", "detection")
-KINDS = (*ROWS, "repeats", "training", "resources", "perturbations", "probabilities", *_HARDWARE, "overview", "missing")
+KINDS = (*ROWS, "repeats", "training", "resources", "perturbations", "probabilities", "gallery", *_HARDWARE, "overview", "missing")
 STATUSES = ("complete", "partial", "missing")
 
 
@@ -133,6 +133,7 @@ Body = (
     | Resources
     | Perturbations
     | Probabilities
+    | gallery.Attempts
     | hardware.Noisy
     | hardware.FiniteShots
     | hardware.Certificates
@@ -205,6 +206,8 @@ def _body(kind: str, about: Reader, directory: Path, classes: Mapping[str, Seque
         return Resources(tuple(_resource(one) for one in entries))
     if kind == "perturbations":
         return Perturbations(tuple(_gallery(one, directory, classes) for one in entries))
+    if kind == "gallery":
+        return gallery.attempts(entries, [arrays_path(one, directory) for one in entries], classes)
     if kind == "noise":
         return hardware.Noisy(tuple(hardware.under_noise(one) for one in entries))
     if kind == "shots":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qarmor.report import detection_view, figures, frontier, hardware_views, overview_view, pixels, repeats_view, tables
+from qarmor.report import detection_view, figures, frontier, gallery_view, hardware_views, overview_view, pixels, repeats_view, tables
 from qarmor.report.desk import Context, Desk, book_of, parts_of, rows_of
 from qarmor.report.detection import Detection
+from qarmor.report.gallery import Attempts
 from qarmor.report.hardware import Certificates, FiniteShots, Noisy
 from qarmor.report.inputs import Network, base_name
 from qarmor.report.overview import Overview
@@ -41,6 +42,8 @@ def _shown(desk: Desk, about: Section, anchor: str) -> tuple[str, Context]:
             return "perturbations", _perturbations(desk, body)
         case Probabilities() as body:
             return "probabilities", _probabilities(desk, body, anchor)
+        case Attempts() as body:
+            return "gallery", gallery_view.gallery(desk, body)
         case Noisy() as body:
             return "noise", hardware_views.noise(desk, body, anchor)
         case FiniteShots() as body:

@@ -23,13 +23,14 @@ from qarmor.studies.plan import datasets_of
 from qarmor.studies.planner import seed_of, seed_suffix_of
 from qarmor.studies.store import Damaged, Store, in_words, replace_text
 from qarmor.studies.task import Plan, Task
+from qarmor.studies.tasks import gallery
 from qarmor.studies.tasks.common import read_tensors
 from qarmor.studies.tasks.score import read_rows
 from qarmor.types import Row, Rows
 
 log = logging.getLogger("qarmor.studies")
 _ROWS = ("clean", "score", "shots", "certify", "detect")
-_SHOWN = (*_ROWS, "perturbations", "probabilities", "resources", "pictures", "architecture")
+_SHOWN = (*_ROWS, "perturbations", "probabilities", "gallery", "resources", "pictures", "architecture")
 
 
 def done(folder: Folder) -> dict[str, Task]:
@@ -184,6 +185,8 @@ def _section(folder: Folder, name: str, section: sections.Section, finished: Map
             entry["entries"] = [_perturbation(folder, t, role) for t, role in here if t.kind == "perturbations"]
         case sections.Probabilities():
             entry["entries"] = [_probability(folder, t, role) for t, role in here if t.kind == "probabilities"]
+        case sections.Gallery():
+            entry["entries"] = [_attempt(folder, t, role) for t, role in here if t.kind == "gallery"]
         case sections.Noisy() | sections.FiniteShots() | sections.Certificates() | sections.Detection():
             entry["entries"] = collect_hardware.entries(store, section, here, finished)
         case sections.Overview():
@@ -242,6 +245,24 @@ def _probability(folder: Folder, task: Task, role: str) -> dict[str, Any]:
         **about,
         "networks": networks,
         "arrays": _arrays(folder, task, {"image": image}),
+    }
+
+
+def _attempt(folder: Folder, task: Task, role: str) -> dict[str, Any]:
+    """One source under one attack; ``flags`` are those of the attack at any eps."""
+    store = folder.store
+    tensors = read_tensors(store.folder(task.key) / gallery.FILE)
+    attack, source = role.split("|")
+    crafted = [store.folder(key) / "flags.json" for name, key in task.inputs.items() if name.startswith("adversarials-")]
+    return {
+        "dataset": task.dataset,
+        "source": source,
+        "attack": attack,
+        "eps": task.spec["eps"],
+        "networks": task.spec["networks"],
+        "flags": sorted({flag for path in crafted for flag in json.loads(path.read_text(encoding="utf-8"))}),
+        **{name: tensors[name].tolist() for name in ("index", "labels")},
+        "arrays": _arrays(folder, task, {name: tensors[name] for name in ("clean", "perturbation", "probabilities", "predictions")}),
     }
 
 

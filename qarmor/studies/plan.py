@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qarmor.studies import costs, sections
+from qarmor.studies.choice import balanced
 from qarmor.studies.planner import Planner, with_seed
 from qarmor.studies.spec import Study
 from qarmor.studies.task import Plan
@@ -51,6 +52,8 @@ def _section(planner: Planner, name: str, section: sections.Section) -> None:
                 _perturbations(planner, name, section, seed)
             case sections.Probabilities():
                 _probabilities(planner, name, section, seed)
+            case sections.Gallery():
+                _gallery(planner, name, section, seed)
             case sections.Noisy():
                 _noise(planner, name, section, seed)
             case sections.FiniteShots():
@@ -142,6 +145,30 @@ def _overview(planner: Planner, name: str, section: sections.Overview, seed: int
         label = f"pictures of {section.attack} on {with_seed(section.source, seed)}"
         task = planner.task("pictures", label, {"shown": section.shown}, {"adversarials": crafted.key}, seconds=0.2)
         planner.plan.add(task, name)
+
+
+def _gallery(planner: Planner, name: str, section: sections.Gallery, seed: int) -> None:
+    """A task a source and attack, of the study's first seed; all show the same images."""
+    networks = list(planner.here(section.networks))
+    if seed != planner.study.seeds[0] or not networks:
+        return
+    parts: list[sections.Gallery | sections.Attempts] = [section, *section.also]
+    shown = balanced(planner.data, [planner.images(part.images) for part in parts], section.shown, planner.study.image_seed)
+    made = {f"network-{number}": planner.network(network, seed, name).key for number, network in enumerate(networks)}
+    memory = max(costs.memory(planner.structure(network, seed), planner.data) for network in networks)
+    for part in parts:
+        grid = [float(eps) for eps in planner.study.grid(part.eps) if eps]
+        looks = len(shown) * (1 + len(grid))
+        seconds = sum(costs.forward_seconds(planner.structure(network, seed), planner.data.shape, looks) for network in networks)
+        for source in planner.here(section.sources) if grid else ():
+            for attack in part.attacks:
+                crafted = [planner.craft(source, attack, eps, planner.images(part.images), seed, name).key for eps in grid]
+                inputs = {f"adversarials-{number}": key for number, key in enumerate(crafted)} | made
+                names = [with_seed(network, seed) for network in networks]
+                fields = {"data": planner.digest, "index": shown, "eps": grid, "networks": names}
+                label = f"gallery of {attack} on {with_seed(source, seed)}"
+                task = planner.task("gallery", label, fields, inputs, seconds=seconds, memory=memory)
+                planner.plan.add(task, name, f"{attack}|{with_seed(source, seed)}")
 
 
 def _built(planner: Planner, name: str, kind: str, networks: list[str]) -> None:

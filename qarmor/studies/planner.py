@@ -31,6 +31,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "clean": ("qarmor.studies.tasks.score", "qarmor.evaluation.score"),
     "perturbations": ("qarmor.studies.tasks.show", "qarmor.evaluation.perturbations"),
     "probabilities": ("qarmor.studies.tasks.show", "qarmor.evaluation.probabilities"),
+    "gallery": ("qarmor.studies.tasks.gallery",),
     "resources": ("qarmor.studies.tasks.show", "qarmor.evaluation.resources"),
     "noise": ("qarmor.studies.tasks.hardware", "qarmor.circuits.noise", "qarmor.models.qvc"),
     "shots": ("qarmor.studies.tasks.hardware", "qarmor.evaluation.shots", "qarmor.models.shots"),

@@ -120,6 +120,28 @@ class Probabilities(_Section):
     images: str | Count
 
 
+class Attempts(Part):
+    """Attacks with their grid of eps and their images."""
+
+    attacks: list[Name] = Field(min_length=1)
+    eps: str | list[Eps]
+    images: str | Count
+
+
+class Gallery(_Attacked):
+    """Single images to look at: clean, attacked, and what every network makes of them.
+
+    ``shown`` images, drawn with the study's ``image_seed`` from those that all attacks have, class by class in turn. ``also``: attacks on the same
+    ``sources`` that have another grid or other images.
+    """
+
+    kind: Literal["gallery"]
+    sources: list[Name] = Field(min_length=1)
+    networks: list[Name] = Field(min_length=1)
+    shown: Annotated[int, Field(ge=1, le=40)] = 10
+    also: list[Attempts] = []
+
+
 class NoiseSpec(Part):
     """A kind of noise at several strengths; see ``qarmor.circuits.noise.Noise``."""
 
@@ -207,6 +229,7 @@ Section = Annotated[
     | Resources
     | Perturbations
     | Probabilities
+    | Gallery
     | Noisy
     | FiniteShots
     | Certificates

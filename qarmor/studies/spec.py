@@ -16,6 +16,7 @@ from qarmor.studies.sections import (
     Count,
     Detection,
     Eps,
+    Gallery,
     Name,
     Names,
     NoiseSpec,
@@ -271,6 +272,12 @@ def _dangling(study: Study) -> list[tuple[str, str]]:
             known(f"{path}.source", [section.source], study.networks, "network")
         if isinstance(section, Probabilities | Certificates | Overview):
             known(f"{path}.attack", [section.attack], study.attacks, "attack")
+        if isinstance(section, Gallery):
+            for number, more in enumerate(section.also):
+                known(f"{path}.also.{number}.attacks", more.attacks, study.attacks, "attack")
+                found += _tables(study, f"{path}.also.{number}", more)
+            every = [*section.attacks, *(attack for more in section.also for attack in more.attacks)]
+            found += [(f"{path}.attacks", f"has an attack twice, got {every}")] if len(set(every)) < len(every) else []
         found += _tables(study, path, section)
     return found
 

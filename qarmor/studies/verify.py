@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qarmor.studies import verify_hardware, verify_overview
+from qarmor.studies import verify_gallery, verify_hardware, verify_overview
 from qarmor.studies.folder import Folder
 from qarmor.studies.store import Damaged, StoreError
 from qarmor.studies.task import Task
@@ -19,8 +19,14 @@ from qarmor.types import Rows
 
 _TOLERANCE = 1e-6  # what stored adversarial images may leave their ball and box by
 
-_HARDWARE = {"shots": verify_hardware.shots, "certify": verify_hardware.certificates, "detect": verify_hardware.detection}
-_OVERVIEW = dict.fromkeys(("pictures", "architecture"), verify_overview.made_again)
+_AGAIN = {
+    "shots": verify_hardware.shots,
+    "certify": verify_hardware.certificates,
+    "detect": verify_hardware.detection,
+    "gallery": verify_gallery.looks,
+    "pictures": verify_overview.made_again,
+    "architecture": verify_overview.made_again,
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def verify(folder: Folder, on_progress: Callable[[int, int, str], None]) -> Veri
     for task in sound.values():
         if gone := [key for key in task.inputs.values() if key not in sound]:
             problems.append(f"{task.label}: cannot be recomputed, since artefact {gone[0][:12]}, which it was made from, is not there or damaged")
-        elif task.kind in ("clean", "score", "craft", *_HARDWARE, *_OVERVIEW):
+        elif task.kind in ("clean", "score", "craft", *_AGAIN):
             again.append(task)
     rows = crafted = 0
     for number, task in enumerate(again, start=1):
@@ -65,7 +71,7 @@ def verify(folder: Folder, on_progress: Callable[[int, int, str], None]) -> Veri
                     crafted += 1
                     problems += _crafted(folder, task)
                 else:
-                    found, wrong = (_HARDWARE | _OVERVIEW).get(task.kind, _judged)(folder, task)
+                    found, wrong = _AGAIN.get(task.kind, _judged)(folder, task)
                     rows += found
                     problems += wrong
             except (ValueError, TypeError, OSError, RuntimeError) as error:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from qarmor.studies.store import Damaged, Store, StoreError
 from qarmor.studies.task import Task
-from qarmor.studies.tasks import craft, detect, hardware, overview, score, show, train
+from qarmor.studies.tasks import craft, detect, gallery, hardware, overview, score, show, train
 from qarmor.studies.tasks.common import Job
 from qarmor.studies.threads import pinned
 from qarmor.types import CODE_VERSION
@@ -32,6 +32,7 @@ DO: Mapping[str, Callable[[Job], Mapping[str, Any]]] = {
     "clean": score.judge_clean,
     "perturbations": show.perturbations,
     "probabilities": show.probabilities,
+    "gallery": gallery.show,
     "resources": show.resources,
     "pictures": overview.pictures,
     "architecture": overview.architecture,
