@@ -188,9 +188,7 @@ def _opened(page):
 def test_what_is_drawn_and_said(visit):
     page = _opened(visit())
     told = _said(page, f"PGD (ce) made on {NAMES[0]}, eps 0.1, true class zero")
-    assert told.endswith(
-        f": 2 of 3 networks wrong. {NAMES[0]} says {CLASSES[1]} (0.80) and {NAMES[1]} says {CLASSES[1]} (0.80). linear is right."
-    )
+    assert told.endswith(f": 2 of 3 networks wrong. {NAMES[0]} says {CLASSES[1]} (0.80) and {NAMES[1]} says {CLASSES[1]} (0.80). linear is right.")
     assert _pixels(page, "clean") == [0, 0, 0, 255, 37, 37, 37, 255, 74, 74, 74, 255]
     assert _pixels(page, "change")[:4] == [84, 39, 136, 255], "darker by eps"
     assert _pixels(page, "attacked")[4:8] == [round(37 - 25.5)] * 3 + [255]
