@@ -118,8 +118,7 @@ def train(
     keep: KeepOption = _KEEP,
 ) -> None:
     """Train a network and save it; a killed training goes on where it was, a finished one is not repeated."""
-    from qarmor import circuits, models, training
-    from qarmor.studies.export import save_network
+    from qarmor import training
 
     check_device(device)
     usage(lambda: training.recipe_for(network, recipe))
@@ -146,16 +145,24 @@ def train(
     }
     name = _slug("train", _label(dataset), label, json.dumps([dataset, entry, attacks, seed, threads, device], sort_keys=True))
     opened = _run(name, f"{network} on {dataset}", study, keep)
+    file = out_file or Path(f"{Path(_label(dataset)).stem}-{network}.safetensors")
+    _save_trained(opened, network, dataset, file, device)
+
+
+def _save_trained(opened: "Folder", network: str, dataset: str, file: Path, device: str) -> None:
+    """Say how accurate the network of a study with one training is, and save it with its history, if it is one of ours."""
+    from qarmor import circuits, models
+    from qarmor.studies.export import save_network
+
     task = next(task for plan in opened.plans for task in plan.tasks.values() if task.kind == "train")
     row = _rows(opened).where(metric="accuracy")[0]
     made = opened.store.folder(task.key)
-    said = f"recipe {task.context['recipe']}, epochs {task.spec['recipe']['epochs']}, seed {seed}"
+    said = f"recipe {task.context['recipe']}, epochs {task.spec['recipe']['epochs']}, seed {task.spec['seed']}"
     accuracy = f"{row.value:.4f} [{row.low:.4f}, {row.high:.4f}] on {row.n} test images (majority class {row.majority:.3f})"
     out.print(f"{network} on {dataset}, {said}: accuracy {accuracy}", soft_wrap=True)
     if not (made / "network.safetensors").exists():
         out.print(f"kept in {made} (a network of your own: name it in a study, or train it with qarmor.fit)", soft_wrap=True, markup=False)
         return
-    file = out_file or Path(f"{Path(_label(dataset)).stem}-{network}.safetensors")
     save_network(opened.store, task, file, dataset=dataset, accuracy=row.value)
     curve = file.with_suffix(".history.json")
     curve.write_text((made / "history.json").read_text(encoding="utf-8"), encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -218,75 +218,86 @@ def _path(problem: Any, value: Any) -> str:
     return ".".join(parts)
 
 
-def _dangling(study: Study) -> list[tuple[str, str]]:
-    """Paths of names that name nothing, and what is wrong with each; and other impossible combinations that need no data."""
-    found: list[tuple[str, str]] = []
+Problem = tuple[str, str]
+"""The path of a key, and what is wrong with it."""
 
-    def known(path: str, names: list[str] | None, table: Mapping[str, object], what: str) -> None:
-        for name in names or ():
-            if name not in table:
-                found.append((path, f"there is no {what} {name!r}; there are {', '.join(map(str, table)) or 'none'}"))
 
-    for name, network in study.networks.items():
-        path = f"networks.{name}"
-        known(f"{path}.datasets", network.datasets, study.datasets, "data set")
-        if isinstance(network.epochs, dict):
-            known(f"{path}.epochs", [d for d in network.epochs if d != "default"], study.datasets, "data set")
-        if network.adversarial is not None:
-            known(f"{path}.adversarial.attack", [network.adversarial.attack], study.attacks, "attack")
-        trained = [k for k in ("network", "recipe", "epochs", "batch_size", "lr", "schedule", "adversarial") if getattr(network, k) is not None]
-        if network.model is not None and (trained or network.options):
-            found.append((f"{path}.model", f"a ready-made network is not trained; remove {(trained or ['options'])[0]!r} or model"))
+def _dangling(study: Study) -> list[Problem]:
+    """Names that name nothing; and other impossible combinations that need no data."""
+    found = [problem for name, network in study.networks.items() for problem in _in_network(study, f"networks.{name}", network)]
     found += _twice("seeds", study.seeds)
-    for label, preset in study.presets.items():
-        path = f"presets.{label}"
-        known(f"{path}.images", list(preset.images), study.images, "number of images")
-        known(f"{path}.eps", list(preset.eps), study.eps, "eps grid")
-        known(f"{path}.attacks", list(preset.attacks), study.attacks, "attack")
-        known(f"{path}.noise", list(preset.noise), study.noise, "table of noise")
-        known(f"{path}.without", preset.without, study.networks, "network")
-        if isinstance(preset.epochs, dict):
-            known(f"{path}.epochs", list(preset.epochs), study.networks, "network")
-            for name, value in preset.epochs.items():
-                if isinstance(value, dict):
-                    known(f"{path}.epochs.{name}", [d for d in value if d != "default"], study.datasets, "data set")
-        for key, seeds, least in (("seeds", preset.seeds, "one seed"), ("repeats", preset.repeats, "two seeds")):
-            few = seeds is not None and len(seeds) < (1 if key == "seeds" else 2)
-            found += [(f"{path}.{key}", f"needs {least} or more, got {seeds}")] if few else _twice(f"{path}.{key}", seeds or [])
-    for name, section in study.sections.items():
-        path = f"sections.{name}"
-        known(f"{path}.datasets", section.datasets, study.datasets, "data set")
-        for key in ("sources", "targets", "networks"):
-            known(f"{path}.{key}", getattr(section, key, None), study.networks, "network")
-        known(f"{path}.attacks", getattr(section, "attacks", None), study.attacks, "attack")
-        if isinstance(section, Repeats):
-            found += _twice(f"{path}.seeds", section.seeds)
-        if isinstance(section, Noisy) and isinstance(section.noise, str):
-            known(f"{path}.noise", [section.noise], study.noise, "table of noise")
-        if isinstance(section, Detection):
-            known(f"{path}.adaptive", section.adaptive, study.attacks, "attack")
-            for pair in section.pairs:
-                known(f"{path}.pairs", pair, study.networks, "network")
-                found += [(f"{path}.pairs", f"a network with itself never disagrees, got {pair}")] if pair[0] == pair[1] else []
-        if isinstance(section, Overview):
-            known(f"{path}.source", [section.source], study.networks, "network")
-        if isinstance(section, Probabilities | Certificates | Overview):
-            known(f"{path}.attack", [section.attack], study.attacks, "attack")
-        if isinstance(section, Gallery):
-            for number, more in enumerate(section.also):
-                known(f"{path}.also.{number}.attacks", more.attacks, study.attacks, "attack")
-                found += _tables(study, f"{path}.also.{number}", more)
-            every = [*section.attacks, *(attack for more in section.also for attack in more.attacks)]
-            found += [(f"{path}.attacks", f"has an attack twice, got {every}")] if len(set(every)) < len(every) else []
-        found += _tables(study, path, section)
+    found += [problem for name, preset in study.presets.items() for problem in _in_preset(study, f"presets.{name}", preset)]
+    return found + [problem for name, section in study.sections.items() for problem in _in_section(study, f"sections.{name}", section)]
+
+
+def _unknown(path: str, names: Iterable[str] | None, table: Mapping[str, object], what: str) -> list[Problem]:
+    known = ", ".join(map(str, table)) or "none"
+    return [(path, f"there is no {what} {name!r}; there are {known}") for name in names or () if name not in table]
+
+
+def _in_network(study: Study, path: str, network: NetworkSpec) -> list[Problem]:
+    found = _unknown(f"{path}.datasets", network.datasets, study.datasets, "data set")
+    if isinstance(network.epochs, dict):
+        found += _unknown(f"{path}.epochs", [d for d in network.epochs if d != "default"], study.datasets, "data set")
+    if network.adversarial is not None:
+        found += _unknown(f"{path}.adversarial.attack", [network.adversarial.attack], study.attacks, "attack")
+    trained = [k for k in ("network", "recipe", "epochs", "batch_size", "lr", "schedule", "adversarial") if getattr(network, k) is not None]
+    if network.model is not None and (trained or network.options):
+        found.append((f"{path}.model", f"a ready-made network is not trained; remove {(trained or ['options'])[0]!r} or model"))
     return found
 
 
-def _twice(path: str, seeds: list[int]) -> list[tuple[str, str]]:
+def _in_preset(study: Study, path: str, preset: Preset) -> list[Problem]:
+    found = _unknown(f"{path}.images", preset.images, study.images, "number of images")
+    found += _unknown(f"{path}.eps", preset.eps, study.eps, "eps grid")
+    found += _unknown(f"{path}.attacks", preset.attacks, study.attacks, "attack")
+    found += _unknown(f"{path}.noise", preset.noise, study.noise, "table of noise")
+    found += _unknown(f"{path}.without", preset.without, study.networks, "network")
+    if isinstance(preset.epochs, dict):
+        found += _unknown(f"{path}.epochs", preset.epochs, study.networks, "network")
+        for name, value in preset.epochs.items():
+            if isinstance(value, dict):
+                found += _unknown(f"{path}.epochs.{name}", [d for d in value if d != "default"], study.datasets, "data set")
+    for key, seeds, least in (("seeds", preset.seeds, "one seed"), ("repeats", preset.repeats, "two seeds")):
+        few = seeds is not None and len(seeds) < (1 if key == "seeds" else 2)
+        found += [(f"{path}.{key}", f"needs {least} or more, got {seeds}")] if few else _twice(f"{path}.{key}", seeds or [])
+    return found
+
+
+def _in_section(study: Study, path: str, section: Section) -> list[Problem]:
+    found = _unknown(f"{path}.datasets", section.datasets, study.datasets, "data set")
+    for key in ("sources", "targets", "networks"):
+        found += _unknown(f"{path}.{key}", getattr(section, key, None), study.networks, "network")
+    found += _unknown(f"{path}.attacks", getattr(section, "attacks", None), study.attacks, "attack")
+    match section:
+        case Repeats():
+            found += _twice(f"{path}.seeds", section.seeds)
+        case Noisy() if isinstance(section.noise, str):
+            found += _unknown(f"{path}.noise", [section.noise], study.noise, "table of noise")
+        case Detection():
+            found += _unknown(f"{path}.adaptive", section.adaptive, study.attacks, "attack")
+            for pair in section.pairs:
+                found += _unknown(f"{path}.pairs", pair, study.networks, "network")
+                found += [(f"{path}.pairs", f"a network with itself never disagrees, got {pair}")] if pair[0] == pair[1] else []
+        case Overview():
+            found += _unknown(f"{path}.source", [section.source], study.networks, "network")
+            found += _unknown(f"{path}.attack", [section.attack], study.attacks, "attack")
+        case Probabilities() | Certificates():
+            found += _unknown(f"{path}.attack", [section.attack], study.attacks, "attack")
+        case Gallery():
+            for number, more in enumerate(section.also):
+                found += _unknown(f"{path}.also.{number}.attacks", more.attacks, study.attacks, "attack")
+                found += _tables(study, f"{path}.also.{number}", more)
+            every = [*section.attacks, *(attack for more in section.also for attack in more.attacks)]
+            found += [(f"{path}.attacks", f"has an attack twice, got {every}")] if len(set(every)) < len(every) else []
+    return found + _tables(study, path, section)
+
+
+def _twice(path: str, seeds: list[int]) -> list[Problem]:
     return [(path, f"has a seed twice, got {seeds}")] if len(set(seeds)) < len(seeds) else []
 
 
-def _tables(study: Study, path: str, section: Any) -> list[tuple[str, str]]:
+def _tables(study: Study, path: str, section: Any) -> list[Problem]:
     """What is wrong with a section's eps and images."""
     found = []
     eps, images = getattr(section, "eps", None), getattr(section, "images", None)
