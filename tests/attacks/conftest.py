@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qarmor import attacks
-from qarmor.types import Attack
+from qarmor.types import Attack, Classifier
 
 BUILT = {
     "fgsm-ce": ("fgsm", {}),
@@ -92,3 +92,24 @@ def drawn_seed() -> int:
     seed = int(os.environ.get("QARMOR_TEST_SEED", secrets.randbits(32)))
     print(f"replay with QARMOR_TEST_SEED={seed}")
     return seed
+
+
+class NoisyWeights(Classifier):
+    """Logits ``(W + sigma * noise) x`` of flattened images, with new noise for every image: their mean is ``W x``."""
+
+    stochastic = True
+
+    def __init__(self, weight: Tensor, sigma: float) -> None:
+        super().__init__()
+        self.weight, self.sigma = nn.Parameter(weight), sigma
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        noise = torch.randn(len(x), *self.weight.shape, dtype=x.dtype, device=x.device)
+        return torch.einsum("bkd,bd->bk", self.weight + self.sigma * noise, x)
+
+
+@pytest.fixture
+def noisy(drawn_seed) -> NoisyWeights:
+    generator = torch.Generator().manual_seed(drawn_seed)
+    return NoisyWeights(torch.randn(3, 12, generator=generator, dtype=torch.float64), 1.0).eval()

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from qarmor import cli
+from qarmor.studies import folder, run, spec
 
 SMALL = """
 title = "Small"
@@ -134,3 +136,121 @@ def bright(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "bright.npz"
     np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     return path
+
+
+# What is gathered from a study, and verified: run once.
+
+GATHERED = """
+title = "Small"
+note = "n"
+claims = true
+images = { few = 9 }
+[datasets.d]
+source = "BRIGHT"
+[datasets.e]
+source = "BRIGHT"
+[networks]
+linear = { epochs = 2, batch_size = 16, lr = 3e-2 }
+qvc2 = { epochs = 1, batch_size = 16 }
+[attacks]
+pgd = { steps = 2 }
+weak = { attack = "fgsm" }
+[sections.crossed]
+kind = "transfer"
+item = "Fig 1"
+title = "Crossed"
+note = "why"
+datasets = ["d"]
+sources = ["linear", "qvc2"]
+targets = ["linear", "qvc2"]
+attacks = ["pgd", "weak"]
+eps = [0.0, 0.1]
+images = "few"
+[sections.clean]
+kind = "clean"
+title = "Clean"
+networks = ["linear", "qvc2"]
+paper = [{ dataset = "d", network = "linear", value = 0.9, n = 250 }, { network = "linear", quantity = "parameters", value = "about 200" }]
+[sections.curves]
+kind = "training"
+title = "Curves"
+datasets = ["d"]
+networks = ["linear", "qvc2"]
+[sections.table]
+kind = "resources"
+title = "Table"
+networks = ["linear", "qvc2"]
+datasets = ["d"]
+[sections.looks]
+kind = "perturbations"
+title = "Looks"
+datasets = ["d"]
+sources = ["linear", "qvc2"]
+attacks = ["weak"]
+eps = 0.1
+images = "few"
+shown = 2
+[sections.unmoved]
+kind = "perturbations"
+title = "Unmoved"
+datasets = ["d"]
+sources = ["linear"]
+attacks = ["weak"]
+eps = 0.0
+images = "few"
+[sections.chances]
+kind = "probabilities"
+title = "Chances"
+datasets = ["d"]
+networks = ["linear", "qvc2"]
+attack = "pgd"
+eps = [0.0, 0.1, 0.2]
+images = "few"
+[sections.later]
+kind = "missing"
+title = "Later"
+reason = "not built yet"
+[sections.elsewhere]
+kind = "clean"
+title = "Elsewhere"
+datasets = ["e"]
+networks = ["linear"]
+"""
+
+
+@pytest.fixture(scope="session")
+def do(bright):
+    study = spec.parse(GATHERED.replace("BRIGHT", str(bright)))
+
+    def done(out):
+        request = run.Request("small", study, None, ["d"], "qarmor run small")
+        return run.run(request, out, run.Engine("inline"), lambda state, store: contextlib.nullcontext())
+
+    return done
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory, do):
+    """The folder of the study, run once on one of its two data sets."""
+    out = tmp_path_factory.mktemp("calm") / "out"
+    state = do(out)
+    assert (state.failed, state.done) == ({}, state.total)
+    return out
+
+
+@pytest.fixture
+def copy(calm, tmp_path):
+    """The study's folder, to be damaged."""
+    return folder.read(shutil.copytree(calm, tmp_path / "out"))
+
+
+def key_of(opened, kind, *words):
+    """The key of the only task of a kind with these words in its label."""
+    (key,) = [key for key, task in opened.plans[0].tasks.items() if task.kind == kind and all(word in task.label for word in words)]
+    return key
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
