@@ -85,11 +85,11 @@ def _transfer(planner: Planner, name: str, section: sections.Transfer | sections
 
 
 def _repeats(planner: Planner, name: str, section: sections.Repeats) -> None:
-    """The transfer under each seed, and clean accuracies on all test images, which claims want."""
+    """The transfer under each seed, and clean accuracies on more images, which claims want."""
     for seed in section.seeds:
         _transfer(planner, name, section, seed)
         for target in planner.here(section.targets):
-            planner.clean(target, planner.images(None), seed, name)
+            planner.clean(target, planner.images(section.clean), seed, name)
 
 
 def _white_box(planner: Planner, name: str, section: sections.WhiteBox | sections.Frontier, seed: int) -> None:

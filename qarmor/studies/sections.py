@@ -55,12 +55,16 @@ class Transfer(_Attacked):
 
 
 class Repeats(_Attacked):
-    """A transfer with networks trained anew under each of ``seeds``: how much of a number is luck of the training. Claims are judged over them."""
+    """A transfer with networks trained anew under each of ``seeds``: how much of a number is luck of the training. Claims are judged over them.
+
+    ``clean``: on how many images accuracies without attack are measured, all unless given.
+    """
 
     kind: Literal["repeats"]
     sources: list[Name] = Field(min_length=1)
     targets: list[Name] = Field(min_length=1)
     seeds: Seeds
+    clean: str | Count | None = None
 
 
 class WhiteBox(_Attacked):

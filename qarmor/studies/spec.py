@@ -272,6 +272,8 @@ def _in_section(study: Study, path: str, section: Section) -> list[Problem]:
     match section:
         case Repeats():
             found += _twice(f"{path}.seeds", section.seeds)
+            if isinstance(section.clean, str):
+                found += _unknown(f"{path}.clean", [section.clean], study.images, "number of images")
         case Noisy() if isinstance(section.noise, str):
             found += _unknown(f"{path}.noise", [section.noise], study.noise, "table of noise")
         case Detection():

@@ -115,6 +115,7 @@ def test_presets_choose_the_seeds(bright, tmp_path) -> None:
     [
         ("seeds = [0, 3, 4]", "seeds = [0, 3, 3]", "sections.again.seeds: has a seed twice, got [0, 3, 3]"),
         ("seeds = [0, 3, 4]", "seeds = [0]", "sections.again.seeds: list should have at least 2 items"),
+        ("seeds = [0, 3, 4]", 'seeds = [0, 3]\nclean = "some"', "sections.again.clean: there is no number of images 'some'; there are none"),
         ("repeats = [0, 3]", "repeats = [1]", "presets.smoke.repeats: needs two seeds or more, got [1]"),
         ("repeats = [0, 3]", "seeds = []", "presets.smoke.seeds: needs one seed or more, got []"),
     ],
