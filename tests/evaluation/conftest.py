@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qarmor.attacks import FGSM, PGD
+from qarmor.evaluation.detection import mixture, observe, observe_attacked, split
 from qarmor.types import Images, Row
 
 
@@ -81,3 +83,40 @@ def row() -> Callable[..., Row]:
         return Row(**{**defaults, **counts, **fields})
 
     return make
+
+
+def tables(*weights):
+    """Networks of two pixels and three classes: fixed linear maps."""
+    made = []
+    for weight in weights:
+        layer = nn.Linear(2, 3, bias=False)
+        layer.weight.data = torch.as_tensor(weight).float()
+        made.append(layer)
+    return made
+
+
+def randomly(seed, n=400, shift=2):
+    """A random linear network and one much like it on images of 16 pixels, and labels that are mostly the first one's."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 1, 4, 4, generator=g)
+    networks = {}
+    weight = 8 * torch.randn(3, 16, generator=g)
+    weight -= weight.mean(1, keepdim=True)
+    for label, change in (("a", 0), ("b", shift)):
+        layer = nn.Linear(16, 3, bias=False)
+        layer.weight.data = weight + change * torch.randn(3, 16, generator=g)
+        networks[label] = nn.Sequential(nn.Flatten(), layer)
+    y = networks["a"](x).argmax(1)
+    y = torch.where(torch.rand(n, generator=g) < 0.1, torch.randint(3, (n,), generator=g), y)
+    return networks, Images(x, y, torch.arange(1000, 1000 + n), "noise/test")
+
+
+ATTACKS = {"pgd": PGD(steps=5, loss="margin"), "fgsm": FGSM()}
+
+
+@pytest.fixture
+def measured(seed):
+    networks, images = randomly(seed)
+    clean, target, held_out = split(images, 120, 100, seed)
+    attacked = mixture({"a": networks["a"]}, target, ATTACKS, seed)
+    return networks, observe(networks, clean), observe_attacked(networks, attacked), observe(networks, held_out), attacked
