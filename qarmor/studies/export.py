@@ -18,7 +18,7 @@ from qarmor.studies.store import Store, in_words
 from qarmor.studies.task import Task
 from qarmor.types import Row
 
-_FIELDS = ("source", "target", "attack", "eps", "metric", "value", "successes", "n", "low", "high", "majority", "seed", "key", "flags")
+_FIELDS = ("source", "target", "attack", "parameters", "eps", "metric", "value", "successes", "n", "low", "high", "majority", "seed", "key", "flags")
 _NETWORK_FIELDS = (
     *("name", "dataset", "architecture", "parameters", "recipe_name", "recipe", "epochs", "train_images", "seconds", "key"),
     *("clean", "clean_low", "clean_high", "clean_n"),
@@ -29,7 +29,8 @@ def export(folder: Folder, target: Path, figures: list[str], *, weights: bool = 
     """Write into ``target``: by data set ``rows``, ``networks`` and ``claims``, ``figures/`` that match a pattern (all, if none), and with
     ``weights`` those of the quantum networks.
 
-    The page of the study must have been written. Keys are cut to 12 characters; attacks are named as in the study.
+    The page of the study must have been written. Keys are cut to 12 characters; attacks are named as in the study, and ``parameters`` are what such a
+    name doesn't say, as JSON: those of detectors, shots and certificates.
 
     Raises:
         StoreError: ``target`` cannot be written.
@@ -73,8 +74,9 @@ def _csv(rows: list[Row], labels: Mapping[str, str]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_FIELDS)
     for row in rows:
-        attack = labels.get(json.dumps([row.attack, dict(row.parameters)], sort_keys=True), row.attack)
-        shown: dict[str, Any] = {"attack": attack, "key": row.key[:12], "flags": " ".join(row.flags)}
+        known = labels.get(json.dumps([row.attack, dict(row.parameters)], sort_keys=True))
+        parameters = json.dumps(dict(row.parameters), sort_keys=True) if known is None and row.parameters else ""
+        shown: dict[str, Any] = {"attack": known or row.attack, "parameters": parameters, "key": row.key[:12], "flags": " ".join(row.flags)}
         values = [shown.get(name, getattr(row, name)) for name in _FIELDS]
         writer.writerow(
             ["" if v is None else f"{v:.4f}" if isinstance(v, float) and name != "eps" else v for name, v in zip(_FIELDS, values, strict=True)]

@@ -1,5 +1,6 @@
 """Sections about noise, shots, certificates, detection, the frontier and white boxes: run once, and looked at from all sides."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -254,3 +255,13 @@ def test_what_cannot_be(bright, tmp_path, capsys, change, message) -> None:
     preset = ["--preset", "quick"]
     run(["run", str(tmp_path / "study.toml"), "--dry-run", "--out", str(tmp_path / "out"), *preset], status=2)
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_exported_rows_keep_what_an_attack_s_name_does_not_say(made, tmp_path) -> None:
+    run(["export", str(made), str(tmp_path / "kept"), "--no-weights"])
+    with (tmp_path / "kept" / "rows-bright.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert any(json.loads(row["parameters"])["by"] == "all" for row in rows if row["metric"] == "true_positive_rate")
+    assert all(json.loads(row["parameters"])["shots"] for row in rows if row["metric"] == "accuracy" and "shots" in row["parameters"])
+    assert {row["parameters"] for row in rows if row["attack"] == "autoattack" and row["metric"] == "accuracy"} == {""}
+    assert not (tmp_path / "kept" / "weights").exists()
