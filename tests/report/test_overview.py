@@ -13,6 +13,7 @@ from qarmor.report.drawing import LIGHT, Drawing, fit
 from qarmor.report.inputs import load_directory
 from qarmor.report.overview import Circuit, Layered, Stage
 from qarmor.report.overview_view import who_judges
+from tests.report import chromium
 from tests.report.conftest import ATTACKS, CLASSES, EVIL, EVIL_SET, Maker
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -205,23 +206,22 @@ def test_nothing_finished_yet(results):
         assert f"Missing: {words}." in page
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone_nothing_is_cut_and_all_is_large_and_dark_enough(results, scheme):
-    from tests.report.test_browser import ARGUMENTS, CHROMIUM
+@pytest.fixture
+def browser():
+    yield from chromium.launched()
 
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = report.write(results)
-    with api.sync_playwright() as playwright:
-        try:
-            chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        except api.Error:
-            pytest.skip("no chromium on this machine")
-        page = chromium.new_page(viewport={"width": 390, "height": 900}, color_scheme=scheme)
-        page.goto(path.as_uri())
-        page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        drawn = page.evaluate(LOOK)
-        chromium.close()
+
+@pytest.fixture
+def visit(browser, results):
+    yield from chromium.visits(browser, report.write(results))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_nothing_is_cut_and_all_is_large_and_dark_enough(visit, scheme):
+    page = visit(width=390, scheme=scheme)
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    drawn = page.evaluate(LOOK)
     assert len(drawn) > 80
     for words, inside, size, ink in drawn:
         assert inside, words
