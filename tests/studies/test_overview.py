@@ -13,7 +13,7 @@ from qarmor.studies.tasks.common import read_tensors
 from qarmor.studies.tasks.craft import read_adversarials
 from qarmor.studies.tasks.overview import in_turn, telling
 from qarmor.studies.verify import verify
-from tests.studies.test_collect import change, seal
+from tests.studies.test_verify import change, seal
 
 STUDY = """
 title = "Small"
