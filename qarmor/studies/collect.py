@@ -292,6 +292,7 @@ def _repeats(store: Store, tasks: Sequence[Task], finished: Mapping[str, Task]) 
 def _repeated(dataset: str, source: str, target: str, attack: str, eps: float, rows: Mapping[int, Row]) -> dict[str, Any]:
     values = [row.value for row in rows.values()]
     mean, low, high = over_seeds(values, [row.low for row in rows.values()], [row.high for row in rows.values()])
+    low, high = max(0.0, low), min(1.0, high)  # of two seeds Student's interval can leave what an accuracy can be
     about = {"dataset": dataset, "source": source, "target": target, "attack": attack, "eps": eps}
     return {**about, "seeds": list(rows), "values": values, "mean": mean, "low": low, "high": high, "n": min(row.n for row in rows.values())}
 
