@@ -102,6 +102,11 @@ def usage(make: Callable[[], T], *kinds: type[Exception]) -> T:
         raise typer.BadParameter(str(error)) from error
 
 
+def is_factory(model: str) -> bool:
+    """Whether a model is given as ``package.module:factory``, and not by a file or a name."""
+    return ":" in model and not Path(model).exists()
+
+
 def saved_label(model: str) -> str:
     """The name in rows of a saved network or a factory: ``qvc200`` for ``weights/qvc200.safetensors`` and for ``mnist/qvc200``.
 
@@ -110,7 +115,7 @@ def saved_label(model: str) -> str:
     """
     from qarmor.models.shipped import saved_file
 
-    if ":" in model and not Path(model).exists():
+    if is_factory(model):
         return model.replace("/", "-")
     return usage(lambda: saved_file(model)).name.removesuffix(".safetensors")
 

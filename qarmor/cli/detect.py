@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from qarmor.cli.app import MODEL_HELP, DeviceOption, SeedOption, app, check_device, out, saved_label, usage
+from qarmor.cli.app import MODEL_HELP, DeviceOption, SeedOption, app, check_device, is_factory, out, saved_label, usage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -194,7 +194,7 @@ def _known_as(model: str) -> str:
     """A model as the paper calls it; ``""`` for one that is made by a factory."""
     from qarmor import models
 
-    if ":" in model and not Path(model).exists():
+    if is_factory(model):
         return ""
     record = models.inspect(model)
     return f"qvc{record.arguments.get('layers', '')}" if record.architecture == "QVC" else record.architecture.lower()

@@ -323,7 +323,7 @@ def _measurements(store: Store, key: str, task: Task, finished: Mapping[str, Tas
         yield _measured(store, key, task, "clean", "right", "", task.spec["target"])
         if noise := collect_hardware.noise_of(finished, task):
             base, kind, rate = noise
-            yield _measured(store, key, task, "noisy_accuracy", "right", "", base + seed_suffix_of(task.spec["target"]), kind, rate)
+            yield _measured(store, key, task, "noisy_accuracy", "right", "", base, kind, rate)
     elif task.kind == "score":
         for attack, eps in _attack_names(finished, task):
             yield _measured(store, key, task, "accuracy", "right", task.spec["source"], task.spec["target"], attack, eps)

@@ -10,7 +10,7 @@ import torch
 
 from qarmor.evaluation import wilson
 from qarmor.evaluation.claims import Measurement
-from qarmor.evaluation.detection.measured import measurements as detected
+from qarmor.evaluation.detection.for_claims import measurements as detected
 from qarmor.evaluation.detection.observations import Observations
 from qarmor.evaluation.detection.paper import beside_paper
 from qarmor.studies import sections
@@ -116,7 +116,7 @@ def noise_of(finished: Mapping[str, Task], task: Task) -> tuple[str, str, float]
     if made is None or made.kind != "noise" or made.spec["noise"]["where"] != "layer":
         return None
     noise = made.spec["noise"]
-    return made.context["base"], noise["kind"], noise["rate"]
+    return made.context["base"] + seed_suffix_of(task.spec["target"]), noise["kind"], noise["rate"]
 
 
 def measurements(store: Store, task: Task) -> list[Measurement]:

@@ -30,14 +30,17 @@ def datasets_of(study: Study, section: sections.Section) -> list[str]:
     return [d for d in study.datasets if section.datasets is None or d in section.datasets]
 
 
+_ONCE = (sections.Repeats, sections.Probabilities, sections.Gallery, sections.Overview)
+"""Kinds that are made once, with the study's first seed or with seeds of their own."""
+
+
 def _section(planner: Planner, name: str, section: sections.Section) -> None:
-    for seed in planner.study.seeds:
+    for seed in planner.study.seeds[:1] if isinstance(section, _ONCE) else planner.study.seeds:
         match section:
             case sections.Transfer():
                 _transfer(planner, name, section, seed)
             case sections.Repeats():
-                if seed == planner.study.seeds[0]:
-                    _repeats(planner, name, section)
+                _repeats(planner, name, section)
             case sections.WhiteBox():
                 _white_box(planner, name, section, seed)
             case sections.Clean():
@@ -118,7 +121,7 @@ def _perturbations(planner: Planner, name: str, section: sections.Perturbations,
 
 def _probabilities(planner: Planner, name: str, section: sections.Probabilities, seed: int) -> None:
     networks = list(planner.here(section.networks))
-    if seed != planner.study.seeds[0] or not networks:
+    if not networks:
         return
     inputs = {network: planner.network(network, seed, name).key for network in networks}
     grid = [float(eps) for eps in planner.study.grid(section.eps)]
@@ -137,8 +140,6 @@ def _probabilities(planner: Planner, name: str, section: sections.Probabilities,
 
 
 def _overview(planner: Planner, name: str, section: sections.Overview, seed: int) -> None:
-    if seed != planner.study.seeds[0]:
-        return
     _built(planner, name, "architecture", section.networks)
     if len(planner.data.shape) == 3 and list(planner.here([section.source])):
         crafted = planner.craft(section.source, section.attack, section.eps, planner.images(section.images), seed, name)
@@ -150,7 +151,7 @@ def _overview(planner: Planner, name: str, section: sections.Overview, seed: int
 def _gallery(planner: Planner, name: str, section: sections.Gallery, seed: int) -> None:
     """A task a source and attack, of the study's first seed; all show the same images."""
     networks = list(planner.here(section.networks))
-    if seed != planner.study.seeds[0] or not networks:
+    if not networks:
         return
     parts: list[sections.Gallery | sections.Attempts] = [section, *section.also]
     shown = balanced(planner.data, [planner.images(part.images) for part in parts], section.shown, planner.study.image_seed)

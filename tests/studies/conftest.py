@@ -254,3 +254,17 @@ def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Write a module of the user's own, under a name that no other test has; returns the name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str) -> str:
+        name = f"own_{tmp_path.name.replace('-', '_')}_{len(list(tmp_path.glob('*.py')))}"
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return write

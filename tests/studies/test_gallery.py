@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from qarmor.data import load
+from qarmor.report import gallery as shown
 from qarmor.studies import spec
 from qarmor.studies.choice import balanced
 from qarmor.studies.folder import read as read_folder
 from qarmor.studies.plan import make
+from qarmor.studies.tasks import gallery as stored
 from qarmor.studies.tasks.common import read_network, read_tensors, write_tensors
 from qarmor.studies.verify_gallery import looks
 
@@ -198,3 +200,8 @@ def test_what_cannot_be(text, change, message):
     with pytest.raises(spec.SpecError) as caught:
         spec.parse(text + GALLERY.replace(*change))
     assert message in str(caught.value)
+
+
+def test_the_page_reads_perturbations_in_the_steps_that_they_are_stored_in() -> None:
+    """The page may not import studies, so the number stands in both."""
+    assert shown.STEPS == stored.STEPS

@@ -9,9 +9,10 @@ import torch
 
 from qarmor import data, report
 from qarmor.studies import folder, plan, presets, run, spec
+from qarmor.studies.choice import in_turn
 from qarmor.studies.tasks.common import read_tensors
 from qarmor.studies.tasks.craft import read_adversarials
-from qarmor.studies.tasks.overview import in_turn, telling
+from qarmor.studies.tasks.overview import telling
 from qarmor.studies.verify import verify
 from tests.studies.test_verify import change, seal
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qarmor import models
 from qarmor.studies.architecture import describe
+from qarmor.studies.choice import in_turn
 from qarmor.studies.tasks.common import Job, write_json, write_tensors
 from qarmor.studies.tasks.craft import read_adversarials
 from qarmor.types import Dataset, Images
@@ -30,12 +31,6 @@ def pictures(job: Job) -> dict[str, Any]:
     }
     write_tensors(job.folder / "pictures.safetensors", tensors)
     return {}
-
-
-def in_turn(y: Tensor, count: int) -> Tensor:
-    """Positions of the first ``count``, at most, of the labels ``(N,)`` if every class has its turn, classes in order."""
-    rank = torch.stack([(y[:i] == label).sum() for i, label in enumerate(y)])  # how many of its class come before
-    return torch.argsort(rank * (int(y.max()) + 1) + y, stable=True)[:count]
 
 
 def telling(y: Tensor, before: Tensor, after: Tensor) -> Tensor:
